@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"html/template"
 	"net"
 	"net/http"
 	"slices"
@@ -32,6 +33,7 @@ type Config struct {
 type console struct {
 	Config
 	pages     map[string]page
+	template  *template.Template
 	verifying sync.Mutex // held while the audit record is read, so that it is read once at a time
 }
 
@@ -41,6 +43,9 @@ type page map[string]http.HandlerFunc
 // New returns the handler of the administration listener.
 func New(cfg Config) http.Handler {
 	c := &console{Config: cfg}
+	c.template = template.Must(pages.Clone()).Funcs(template.FuncMap{
+		"menu": c.menu,
+	})
 	c.pages = map[string]page{
 		"/":             {"GET": c.home},
 		"/style.css":    {"GET": c.style},

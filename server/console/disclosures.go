@@ -90,7 +90,7 @@ func (c *console) disclosures(w http.ResponseWriter, r *http.Request) {
 		writeCSV(w, r, all)
 	case wantsHTML(r):
 		p.show(all, q.Get("page"))
-		htmlStatus(w, r, status, "disclosures", p)
+		c.htmlStatus(w, r, status, "disclosures", p)
 	default:
 		reply(w, r, status, all)
 	}

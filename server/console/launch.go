@@ -184,5 +184,5 @@ func (c *console) showLaunch(
 		}{p.Apps, p.Patients})
 		return
 	}
-	htmlStatus(w, r, status, "launch", p)
+	c.htmlStatus(w, r, status, "launch", p)
 }

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"html/template"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,7 +25,7 @@ var pages = template.Must(look.Template("").Funcs(template.FuncMap{
 		return audit.RefusedBy(&t)
 	},
 	"warnings": warnings,
-	"menu":     func() []entry { return menu },
+	"menu":     (*console)(nil).menu,
 }).ParseFS(pageFiles, "*.html"))
 
 // entry is one of the menu. Title is the heading of its page, so that the page can
@@ -36,15 +37,21 @@ type entry struct {
 }
 
 // menu leads to every page of the console.
-var menu = []entry{
-	{"/", "Overview", "Overview"},
-	{"/traces", "Decisions", "Decisions"},
-	{"/traces?stored=1", "Stored decisions", "Stored decisions"},
-	{"/ready", "Readiness", "Readiness"},
-	{"/launch", "Launch an app", "Launch an app"},
-	{"/disclosures", "Disclosures", "Disclosures"},
-	{"/sheet", "Trust sheet", "Trust sheet"},
-	{"/metrics", "Metrics", "Metrics"},
+func (c *console) menu() []entry {
+	all := []entry{
+		{"/", "Overview", "Overview"},
+		{"/traces", "Decisions", "Decisions"},
+		{"/traces?stored=1", "Stored decisions", "Stored decisions"},
+		{"/ready", "Readiness", "Readiness"},
+		{"/launch", "Launch an app", "Launch an app"},
+		{"/disclosures", "Disclosures", "Disclosures"},
+		{"/sheet", "Trust sheet", "Trust sheet"},
+		{"/metrics", "Metrics", "Metrics"},
+	}
+	if c.Lab != nil {
+		all = slices.Insert(all, 1, entry{"/lab/", "Lab", "Lab"})
+	}
+	return all
 }
 
 // warnings counts the warnings of a trace, in words.
@@ -63,7 +70,7 @@ func warnings(t trace.Trace) string {
 const maxListed = 1000
 
 func (c *console) home(w http.ResponseWriter, r *http.Request) {
-	html(w, r, "home", struct {
+	c.html(w, r, "home", struct {
 		Ready  Readiness
 		Recent []audit.Decision
 		Lab    bool
@@ -105,7 +112,7 @@ func (c *console) traces(w http.ResponseWriter, r *http.Request) {
 	}
 
 	if wantsHTML(r) {
-		html(w, r, "traces", struct {
+		c.html(w, r, "traces", struct {
 			Title string
 			List  []audit.Decision
 		}{title, list})
@@ -139,7 +146,7 @@ func (c *console) trace(w http.ResponseWriter, r *http.Request, id string) {
 		fail(w, r, http.StatusNotFound,
 			"there is no such trace: only the newest are kept, and those before authentication in memory only")
 	case wantsHTML(r):
-		html(w, r, "trace", d)
+		c.html(w, r, "trace", d)
 	default:
 		reply(w, r, http.StatusOK, d)
 	}
@@ -160,7 +167,7 @@ func (c *console) ready(w http.ResponseWriter, r *http.Request) {
 	case !c.Open:
 		reply(w, r, status, map[string]bool{"ready": state.Ready})
 	case wantsHTML(r):
-		html(w, r, "ready", state)
+		c.html(w, r, "ready", state)
 	default:
 		reply(w, r, status, state)
 	}
@@ -194,13 +201,13 @@ func wantsHTML(r *http.Request) bool {
 	return strings.HasPrefix(r.Header.Get("Accept"), "text/html")
 }
 
-func html(w http.ResponseWriter, r *http.Request, name string, data any) {
-	htmlStatus(w, r, http.StatusOK, name, data)
+func (c *console) html(w http.ResponseWriter, r *http.Request, name string, data any) {
+	c.htmlStatus(w, r, http.StatusOK, name, data)
 }
 
-func htmlStatus(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
+func (c *console) htmlStatus(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
 	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
+	if err := c.template.ExecuteTemplate(&b, name, data); err != nil {
 		fail(w, r, http.StatusInternalServerError, "the page could not be made")
 		return
 	}

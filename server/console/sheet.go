@@ -16,7 +16,7 @@ import (
 // text=1, it is text for mail.
 func (c *console) sheet(w http.ResponseWriter, r *http.Request) {
 	if wantsHTML(r) && r.URL.Query().Get("text") == "" {
-		html(w, r, "sheet", c.Ready())
+		c.html(w, r, "sheet", c.Ready())
 		return
 	}
 
