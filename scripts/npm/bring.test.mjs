@@ -75,6 +75,19 @@ for (const [language, file] of [
   })
 }
 
+test('client.sh gets a token in every community of the lab', options, async () => {
+  const communities = [...(await get(`${session.page}bring`)).matchAll(/<option value="([^"]+)"/g)].map((m) => plain(m[1]))
+  assert.ok(communities.length > 2)
+  for (const [i, community] of communities.entries()) {
+    const page = await get(`${session.page}bring?${new URLSearchParams({ name: `community-${i}`, community })}`)
+    const dir = path.join(work, `community-${i}`)
+    mkdirSync(dir)
+    shell(block(page, 'run', 'setup'), dir)
+    writeFileSync(path.join(dir, 'client.sh'), block(page, 'file', 'client.sh'))
+    assert.match(shell(block(page, 'run', 'shell'), dir), /"resourceType":"Patient"/, community)
+  }
+})
+
 test('the programs keep every rule that they exercise', options, async () => {
   const report = JSON.parse(await get(`${session.page}api/report.json`))
   const red = report.rows.filter((o) => o.verdict === 'violated' || o.verdict === 'warned')

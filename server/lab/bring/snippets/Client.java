@@ -60,7 +60,8 @@ public class Client {
 
         // 2. Registration: once. Keep the client_id.
         String statement = sign(CLIENT, register, """
-            "client_name":"My client","contacts":["mailto:me@example.org"],
+            "client_name":"My client","contacts":["mailto:me@example.org"],"client_uri":"https://example.org/",
+            "tos_uri":"https://example.org/terms","policy_uri":"https://example.org/privacy",
             "grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt",
             "scope":"system/Patient.rs\"""");
         String registered = send(HttpRequest.newBuilder(URI.create(register))

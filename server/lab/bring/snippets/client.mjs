@@ -54,6 +54,9 @@ const registered = await request(metadata.registration_endpoint, {
     software_statement: await sign(client, metadata.registration_endpoint, {
       client_name: 'My client',
       contacts: ['mailto:me@example.org'],
+      client_uri: 'https://example.org/',
+      tos_uri: 'https://example.org/terms',
+      policy_uri: 'https://example.org/privacy',
       grant_types: ['client_credentials'],
       token_endpoint_auth_method: 'private_key_jwt',
       scope: 'system/Patient.rs',

@@ -90,6 +90,9 @@ def sign(issuer, audience, claims):
 statement = sign(CLIENT, metadata["registration_endpoint"], {
     "client_name": "My client",
     "contacts": ["mailto:me@example.org"],
+    "client_uri": "https://example.org/",
+    "tos_uri": "https://example.org/terms",
+    "policy_uri": "https://example.org/privacy",
     "grant_types": ["client_credentials"],
     "token_endpoint_auth_method": "private_key_jwt",
     "scope": "system/Patient.rs",

@@ -5,7 +5,14 @@ base='[[.Base]]'
 community='[[.Community]]'
 client='[[.Client]]'
 
-request() { curl -sS --fail-with-body --cacert tls.pem "$@"; }
+request() { # prints the body of an answer that succeeded; of another on standard error
+  local body
+  body=$(curl -sS --fail-with-body --cacert tls.pem "$@") || {
+    printf '%s\n' "$body" >&2
+    return 1
+  }
+  printf '%s\n' "$body"
+}
 base64url() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
 plain() { # decodes base64url
   local text
@@ -54,8 +61,9 @@ times() {
 
 # 2. Registration: once. Keep the client_id.
 statement=$(sign '{"iss":"'"$client"'","sub":"'"$client"'","aud":"'"$register"'",'"$(times)"',
-  "client_name":"My client","contacts":["mailto:me@example.org"],"grant_types":["client_credentials"],
-  "token_endpoint_auth_method":"private_key_jwt","scope":"system/Patient.rs"}')
+  "client_name":"My client","contacts":["mailto:me@example.org"],"client_uri":"https://example.org/",
+  "tos_uri":"https://example.org/terms","policy_uri":"https://example.org/privacy",
+  "grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt","scope":"system/Patient.rs"}')
 client_id=$(request -H 'Content-Type: application/json' \
   -d '{"software_statement":"'"$statement"'","udap":"1"}' "$register" | member client_id)
 echo "client_id $client_id"
