@@ -70,15 +70,19 @@ func (d *Destination) at(s lab.Session) *Destination {
 	return &there
 }
 
+// LabSession returns a session of the lab by its id.
+func (d *Destination) LabSession(id string) *LabSession {
+	d.tb.Helper()
+	s := &LabSession{of: d}
+	d.console(http.MethodGet, "/lab/"+id+"/api/session", nil, http.StatusOK, &s.Session)
+	s.Destination = d.at(s.Session)
+	return s
+}
+
 // Plain is the session of the destination's own base.
 func (d *Destination) Plain() *LabSession {
 	d.tb.Helper()
-	s := &LabSession{
-		Destination: d,
-		of:          d,
-	}
-	d.console(http.MethodGet, "/lab/"+lab.Plain+"/api/session", nil, http.StatusOK, &s.Session)
-	return s
+	return d.LabSession(lab.Plain)
 }
 
 // Kept are the exchanges that the session has, from the first on.

@@ -12,22 +12,6 @@ import (
 	"fhirdest.example/udap/conform"
 )
 
-// eventually waits until a script's expression is true on a page.
-func eventually(t *testing.T, b *chromium.Browser, expression string) {
-	t.Helper()
-	chromium.Get(
-		b,
-		"wait for "+expression,
-		chromedp.Evaluate[bool](
-			`new Promise(done => {
-				const look = () => (`+expression+`) ? done(true) : requestAnimationFrame(look);
-				look();
-			})`,
-			chromedp.EvalAwaitPromise,
-		),
-	)
-}
-
 // shown returns the texts of the elements of a selector.
 func shown(b *chromium.Browser, selector string) []string {
 	return chromium.Get(b, "read "+selector, chromedp.Evaluate[[]string](
@@ -46,20 +30,20 @@ func TestCardsAppear(t *testing.T) {
 	e := newEnv(t)
 	b := e.chromium()
 	b.Open(e.page(""))
-	eventually(t, b, `document.getElementById("live").textContent === "Live"`)
+	b.Eventually(`document.getElementById("live").textContent === "Live"`)
 	b.Do("mark the page", chromedp.Evaluate[chromedp.Void](`window.marked = true`))
 
 	e.add(e.exchange(conform.Discover, 200, "/fhir/.well-known/udap"), assessment("c1", "green"))
-	eventually(t, b, `document.querySelectorAll("a.step.good").length === 1`)
+	b.Eventually(`document.querySelectorAll("a.step.good").length === 1`)
 	e.add(e.exchange(conform.Register, 400, "/oauth/register"), assessment("c2", "red", "c1"))
-	eventually(t, b, `document.querySelectorAll("a.step.bad").length === 1`)
+	b.Eventually(`document.querySelectorAll("a.step.bad").length === 1`)
 	e.add(e.exchange(conform.Register, 201, "/oauth/register"), assessment("c2", "amber"))
-	eventually(t, b, `document.querySelectorAll("a.step.warn").length === 1`)
+	b.Eventually(`document.querySelectorAll("a.step.warn").length === 1`)
 	for range 25 {
 		e.add(e.exchange(conform.Read, 200, "/fhir/Patient"), assessment("c2", "green"))
 	}
 
-	eventually(t, b, `document.body.innerText.includes("Read ×25")`)
+	b.Eventually(`document.body.innerText.includes("Read ×25")`)
 
 	steps := shown(b, "a.step")
 	want := []string{
@@ -92,7 +76,7 @@ func TestRunsEndOnOpenPages(t *testing.T) {
 	e.add(e.exchange(conform.Discover, 200, "/"), assessment("c1", "green"))
 	e.add(e.exchange(conform.Token, 200, "/"), assessment("c1", "green"))
 	b.Open(e.page(""))
-	eventually(t, b, `document.getElementById("live").textContent === "Live"`)
+	b.Eventually(`document.getElementById("live").textContent === "Live"`)
 
 	e.clear()
 	e.add(e.exchange(conform.Discover, 404, "/"), assessment("c1", "red"))
@@ -101,9 +85,9 @@ func TestRunsEndOnOpenPages(t *testing.T) {
 		t.Errorf("%d cards in the new run", n)
 	}
 
-	eventually(t, b, `document.getElementById("live").textContent === "Live"`)
+	b.Eventually(`document.getElementById("live").textContent === "Live"`)
 	e.end()
-	eventually(t, b, `document.getElementById("live").textContent === "This session has ended"`)
+	b.Eventually(`document.getElementById("live").textContent === "This session has ended"`)
 }
 
 // Without scripts, every page has all that there is, as of when it was loaded.
@@ -161,7 +145,7 @@ func TestFiftyClientsAndTenThousandRequests(t *testing.T) {
 
 	b := e.chromium()
 	b.Open(e.page(""))
-	eventually(t, b, `document.getElementById("live").textContent === "Live"`)
+	b.Eventually(`document.getElementById("live").textContent === "Live"`)
 	if n := count(b, ".lane"); n != clients {
 		t.Errorf("%d lanes, want %d", n, clients)
 	}
@@ -175,8 +159,8 @@ func TestFiftyClientsAndTenThousandRequests(t *testing.T) {
 	}
 	e.add(e.exchange(conform.Cancel, 200, "/oauth/register"), assessment("c7", "green"))
 
-	eventually(t, b, `document.querySelectorAll("[id$=-cancel-card]").length === 1`)
-	eventually(t, b, `document.getElementById("tally").innerText.includes("10501")`)
+	b.Eventually(`document.querySelectorAll("[id$=-cancel-card]").length === 1`)
+	b.Eventually(`document.getElementById("tally").innerText.includes("10501")`)
 	if n := count(b, "*"); n > elements+20 {
 		t.Errorf("%d elements have become %d", elements, n)
 	}
@@ -209,9 +193,9 @@ func TestManyClients(t *testing.T) {
 
 	b := e.chromium()
 	b.Open(e.page(""))
-	eventually(t, b, `document.getElementById("live").textContent === "Live"`)
+	b.Eventually(`document.getElementById("live").textContent === "Live"`)
 	e.add(e.exchange(conform.Token, 200, "/"), assessment("c450", "green")) // of the rest
-	eventually(t, b, `document.getElementById("tally").innerText.includes("501")`)
+	b.Eventually(`document.getElementById("tally").innerText.includes("501")`)
 	if n := count(b, ".lane"); n != 60 {
 		t.Errorf("%d lanes on an open page", n)
 	}

@@ -111,13 +111,13 @@ func TestNothingOfAClientRuns(t *testing.T) {
 	e := newEnv(t)
 	b := e.chromium()
 	b.Open(e.page(""))
-	eventually(t, b, `document.getElementById("live").textContent === "Live"`)
+	b.Eventually(`document.getElementById("live").textContent === "Live"`)
 	e.attacks()
-	eventually(t, b, `document.getElementById("tally").innerText.includes("4\nrequests")`)
+	b.Eventually(`document.getElementById("tally").innerText.includes("4\nrequests")`)
 	live := chromium.Get(b, "read the page's markup", chromedp.Evaluate[string](`document.documentElement.outerHTML`))
 	harmless(t, strings.ReplaceAll(live, "\u0000", ""))
 
-	eventually(t, b, `document.title.startsWith("Table 7")`)
+	b.Eventually(`document.title.startsWith("Table 7")`)
 
 	for _, path := range []string{
 		"", "?page=9&stage=" + url.QueryEscape(attack), "requests", "x/1", "x/2", "x/3", "x/4",

@@ -205,21 +205,21 @@ func TestHopsAreSeenWhileItHappens(t *testing.T) {
 
 	b := e.chromium()
 	b.Open(e.page(""))
-	eventually(t, b, `document.getElementById("live").textContent === "Live"`)
+	b.Eventually(`document.getElementById("live").textContent === "Live"`)
 	x := e.exchange(conform.Read, 200, "/fhir/Patient")
 	x.Request.SHA256, x.Answer.SHA256 = digestOf(request), digestOf(answer)
 	e.add(x, assessment("c1", "green"))
-	eventually(t, b, `document.getElementById("latest").innerText.includes("Read 200")`)
+	b.Eventually(`document.getElementById("latest").innerText.includes("Read 200")`)
 
 	for _, file := range files {
 		write(file, line("hop", "request", request, request)+line("hop", "response", answer, answer)[:30])
 	}
 	write(files[0], line("hop", "response", answer, answer)[30:])
-	eventually(t, b, `document.getElementById("latest").innerText.includes("1 hop passed it unchanged")`)
+	b.Eventually(`document.getElementById("latest").innerText.includes("1 hop passed it unchanged")`)
 	write(files[1], line("hop", "response", answer, answer)[30:])
-	eventually(t, b, `document.getElementById("latest").innerText.includes("2 hops passed it unchanged")`)
+	b.Eventually(`document.getElementById("latest").innerText.includes("2 hops passed it unchanged")`)
 	write(files[1], line("hop", "response", answer, bytes.ToLower(answer)))
-	eventually(t, b, `document.getElementById("latest").innerText.includes("changed by a hop")`)
+	b.Eventually(`document.getElementById("latest").innerText.includes("changed by a hop")`)
 }
 
 func digestOf(b []byte) string {

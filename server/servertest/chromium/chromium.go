@@ -182,6 +182,22 @@ func (b *Browser) Text() string {
 	)
 }
 
+// Eventually waits until a script's expression is true on the page.
+func (b *Browser) Eventually(expression string) {
+	b.tb.Helper()
+	Get(
+		b,
+		"wait for "+expression,
+		chromedp.Evaluate[bool](
+			`new Promise(done => {
+				const look = () => (`+expression+`) ? done(true) : requestAnimationFrame(look);
+				look();
+			})`,
+			chromedp.EvalAwaitPromise,
+		),
+	)
+}
+
 // WithoutScripts has the browser run no script of a page.
 func (b *Browser) WithoutScripts() {
 	b.tb.Helper()
