@@ -60,13 +60,14 @@ func faults(t *testing.T, s *servertest.LabSession) map[string]entry {
 	return out
 }
 
-func verdictOf(t *testing.T, s *servertest.LabSession, name string) (answer.Verdict, string) {
+// expectVerdict waits until a session has a verdict: an exchange is there a little
+// after its client has the answer.
+func expectVerdict(t *testing.T, s *servertest.LabSession, name string, want answer.Verdict) {
 	t.Helper()
-	e := faults(t, s)[name]
-	if e.Outcome == nil {
-		return "none", ""
-	}
-	return e.Outcome.Verdict, e.Outcome.Text
+	s.Eventually(name+" "+string(want), func() bool {
+		e := faults(t, s)[name]
+		return e.Outcome != nil && e.Outcome.Verdict == want && e.Outcome.Text != ""
+	})
 }
 
 // A session whose metadata has a fault shows whether its client noticed: after the
@@ -75,27 +76,19 @@ func TestSessionWithAFault(t *testing.T) {
 	const name = "metadata-other-community"
 	d, later := faultyLab(t)
 	s := d.OpenLab(lab.OpenRequest{Faults: []string{name}})
-	if v, _ := verdictOf(t, s, name); v != answer.NotSeen {
-		t.Errorf("before a request: %s", v)
-	}
+	expectVerdict(t, s, name, answer.NotSeen)
 
 	o := s.Destination.Originator(d.A, d.Client(d.A, "https://client.test/a"))
 	if _, err := o.Discover(context.Background()); err == nil {
 		t.Fatal("the originator believes another community")
 	}
-	if v, text := verdictOf(t, s, name); v != answer.Waiting {
-		t.Errorf("at once: %s, %s", v, text)
-	}
+	expectVerdict(t, s, name, answer.Waiting)
 	later(time.Minute)
-	if v, text := verdictOf(t, s, name); v != answer.Noticed {
-		t.Errorf("after a minute: %s, %s", v, text)
-	}
+	expectVerdict(t, s, name, answer.Noticed)
 
 	d.Get(s.Session.Base + "/.well-known/udap")
 	d.Do("POST", s.Session.Issuer+"/register", strings.NewReader("{}"), "Content-Type", "application/json").Body.Close()
-	if v, text := verdictOf(t, s, name); v != answer.Ignored || !strings.Contains(text, "POST") {
-		t.Errorf("after a registration: %s, %s", v, text)
-	}
+	expectVerdict(t, s, name, answer.Ignored)
 
 	var report struct {
 		Faults []struct {
@@ -125,9 +118,7 @@ func TestFaultForOneAnswer(t *testing.T) {
 	if faults(t, s)["fhir-503"].Chosen {
 		t.Error("the fault is still chosen")
 	}
-	if v, _ := verdictOf(t, s, "fhir-503"); v != answer.Ignored {
-		t.Errorf("a read at once after 503: %s", v)
-	}
+	expectVerdict(t, s, "fhir-503", answer.Ignored)
 
 	s.API("POST", "faults", map[string][]string{"faults": {"metadata-html"}}, http.StatusOK, nil)
 	for _, base := range []string{other.Session.Base, d.Base} {
@@ -144,7 +135,7 @@ func TestFaultForOneAnswer(t *testing.T) {
 // Each fault of TLS has a base of its own, under which a session sees who ends the
 // handshake and who goes on.
 func TestFaultsOfTLSInASession(t *testing.T) {
-	d, later := faultyLab(t)
+	d, _ := faultyLab(t)
 	s := d.OpenLab(lab.OpenRequest{Faults: []string{"tls-expired", "tls-missing-intermediate"}})
 	all := faults(t, s)
 	for _, name := range []string{"tls-expired", "tls-missing-intermediate"} {
@@ -154,11 +145,7 @@ func TestFaultsOfTLSInASession(t *testing.T) {
 		if _, err := o.Discover(context.Background()); err == nil {
 			t.Fatalf("%s: the originator goes on", name)
 		}
-		d.Eventually("the session has the handshake", func() bool {
-			v, _ := verdictOf(t, s, name)
-			later(10 * time.Second)
-			return v == answer.Noticed
-		})
+		expectVerdict(t, s, name, answer.Noticed)
 
 		believing := d.HTTPClient("127.0.0.1" + at)
 		believing.Transport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
@@ -170,10 +157,7 @@ func TestFaultsOfTLSInASession(t *testing.T) {
 		if res.StatusCode != http.StatusOK {
 			t.Errorf("%s: over it the session answers %s", name, res.Status)
 		}
-		d.Eventually("the session has the request", func() bool {
-			v, _ := verdictOf(t, s, name)
-			return v == answer.Ignored
-		})
+		expectVerdict(t, s, name, answer.Ignored)
 	}
 }
 
@@ -201,9 +185,7 @@ func TestNextLinkElsewhereIsSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	if v, text := verdictOf(t, s, "fhir-next-elsewhere"); v != answer.Ignored {
-		t.Errorf("%s, %s", v, text)
-	}
+	expectVerdict(t, s, "fhir-next-elsewhere", answer.Ignored)
 }
 
 // Wrong settings for faults are complained about, each with what to do.
