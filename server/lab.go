@@ -70,6 +70,7 @@ func (s *Server) openLab() error {
 // public site.
 func (s *Server) labPages(root string, console bool) lab.Pages {
 	open := console || s.lab.Settings().Open == "public"
+	faults := lab.Faults{Service: s.lab}
 	return func(missing http.Handler) http.Handler {
 		pages := board.New(board.Config{
 			Lab:      s.lab,
@@ -79,6 +80,10 @@ func (s *Server) labPages(root string, console bool) lab.Pages {
 			Open:     open,
 			Evidence: s.labEvidence(),
 			TLS:      s.start.labTLS,
+
+			Faults:    faults.All(),
+			Noticed:   faults.Noticed,
+			FaultBase: faults.Base,
 			Finish: func(ctx context.Context, id string) error {
 				_, err := lab.FinishRun(ctx, s.lab, id)
 				return err

@@ -211,3 +211,29 @@ func TestFaultySettings(t *testing.T) {
 		}
 	}
 }
+
+// The page of faults has every fault with one button, the base of those of TLS, and
+// what the session's clients did.
+func TestPageOfFaults(t *testing.T) {
+	d, later := faultyLab(t)
+	s := d.OpenLab(lab.OpenRequest{Faults: []string{"metadata-expired"}})
+	d.Get(s.Session.Base + "/.well-known/udap")
+	expectVerdict(t, s, "metadata-expired", answer.Waiting)
+	later(time.Minute)
+
+	res, text := d.Get(s.Session.Page + "faults")
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %.300s", res.Status, text)
+	}
+	for _, f := range answer.All() {
+		if !strings.Contains(text, `value="`+f.Name+`"`) {
+			t.Errorf("no button for %s", f.Name)
+		}
+	}
+	base := faults(t, s)["tls-self-signed"].Base
+	for _, part := range []string{"Point the client at <code>" + base + "<", ">noticed<", "Choose none"} {
+		if base == "" || !strings.Contains(text, part) {
+			t.Errorf("the page has no %s", part)
+		}
+	}
+}

@@ -47,6 +47,7 @@ var tones = map[string]Tone{
 	"warning":     Warn,
 	"runs out":    Warn,
 	"not shown":   Warn,
+	"waiting":     Warn,
 	"information": None,
 
 	"violated":  Bad,

@@ -41,7 +41,10 @@ type Config struct {
 
 	// Noticed returns what clients of a session did about deliberate faults; nil:
 	// that is not known.
-	Noticed func(ctx context.Context, id string) ([]FaultOutcome, error)
+	Noticed func(ctx context.Context, id string) ([]answer.Outcome, error)
+	// FaultBase returns the FHIR base URL that has a fault where it is not the session's
+	// own; nil: no fault has one.
+	FaultBase func(session lab.Session, fault string) string
 
 	// Finish ends the present run of a session; nil: runs cannot be finished here.
 	Finish func(ctx context.Context, id string) error

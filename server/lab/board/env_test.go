@@ -213,9 +213,9 @@ func newEnv(t *testing.T, evidence ...string) *env {
 			return nil
 		},
 		Faults: answer.All(),
-		Noticed: func(context.Context, string) ([]board.FaultOutcome, error) {
-			return []board.FaultOutcome{
-				{Fault: "metadata-expired", Outcome: "noticed", Text: "no request followed", Exchange: 1},
+		Noticed: func(context.Context, string) ([]answer.Outcome, error) {
+			return []answer.Outcome{
+				{Fault: "metadata-expired", Verdict: answer.Noticed, Text: "no request followed", Seen: 1},
 			}, nil
 		},
 		List:    true,

@@ -216,7 +216,8 @@ type faultsPage struct {
 	frame
 	Stages   []faultStage
 	Chosen   map[string]bool
-	Outcomes []FaultOutcome
+	Bases    map[string]string // of faults that have a base of their own
+	Outcomes []answer.Outcome
 	Page     string
 }
 
@@ -228,7 +229,7 @@ type faultStage struct {
 }
 
 func (v *visit) faults(w http.ResponseWriter, r *http.Request) {
-	var outcomes []FaultOutcome
+	var outcomes []answer.Outcome
 	if v.Noticed != nil {
 		var err error
 		if outcomes, err = v.Noticed(r.Context(), v.Session.ID); err != nil {
@@ -241,11 +242,17 @@ func (v *visit) faults(w http.ResponseWriter, r *http.Request) {
 		frame:    v.frame("Deliberate faults", "faults"),
 		Stages:   v.stages(v.Session.Faults),
 		Chosen:   map[string]bool{},
+		Bases:    map[string]string{},
 		Outcomes: outcomes,
 		Page:     v.root(),
 	}
 	for _, name := range v.Session.Faults {
 		p.Chosen[name] = true
+	}
+	for _, f := range v.Faults {
+		if v.FaultBase != nil {
+			p.Bases[f.Name] = v.FaultBase(v.Session, f.Name)
+		}
 	}
 
 	v.show(w, r, http.StatusOK, "faults", p)

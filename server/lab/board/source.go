@@ -23,14 +23,6 @@ type Lab interface {
 	Issuers() []lab.Issuer
 }
 
-// FaultOutcome is what clients did about a deliberate fault.
-type FaultOutcome struct {
-	Fault    string
-	Outcome  string // noticed, ignored or not seen
-	Text     string
-	Exchange uint64 // that had the fault; 0: none
-}
-
 // entry is one exchange and what the pages show of its assessment.
 type entry struct {
 	*lab.Kept
