@@ -64,6 +64,7 @@ const (
 	defaultWait     = time.Minute
 	defaultRequests = 2000
 	endingTime      = 30 * time.Second // for the cancellations at the end
+	mostLost        = 5                // requests without an answer, after which the destination is left alone
 	treatment       = "urn:oid:2.16.840.1.113883.5.8#TREAT"
 )
 
@@ -145,6 +146,7 @@ type examination struct {
 	client   *client.Client
 	now      func() time.Time
 	requests int
+	lost     int // requests without an answer, one after the other
 
 	self *member // under whose URI everything is registered
 
@@ -167,6 +169,9 @@ func (x *examination) make(c Check) answer {
 		return skipped("the examination has made its %d requests", x.Requests)
 	}
 
+	if x.lost >= mostLost {
+		return skipped("the destination does not answer any more")
+	}
 	if why := x.unreadable(); why != "" && c.Name != "metadata.json" {
 		return skipped("%s", why)
 	}

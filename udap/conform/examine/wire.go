@@ -50,6 +50,10 @@ func (x *examination) send(
 	for try := 1; ; try++ {
 		x.requests++
 		r := x.once(ctx, method, target, mediaType, body)
+		x.lost++
+		if r.status != 0 {
+			x.lost = 0
+		}
 		if r.status != http.StatusTooManyRequests || try == maxTries {
 			return r
 		}
