@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -196,7 +195,7 @@ func (c examiner) somebody(s *examine.Setting) error {
 		}
 		defer cl.Close()
 
-		b, err := forms.New(transport{cl}, stop)
+		b, err := forms.New(cl, stop)
 		if err != nil {
 			return "", err
 		}
@@ -208,11 +207,6 @@ func (c examiner) somebody(s *examine.Setting) error {
 	}
 	return nil
 }
-
-// transport is an originator's connections, for a browser.
-type transport struct{ *client.Client }
-
-func (t transport) RoundTrip(req *http.Request) (*http.Response, error) { return t.Do(req) }
 
 // harmless refuses an examination that would cancel a registration in use: without an
 // issuer everything is registered under the URI of the certificate.

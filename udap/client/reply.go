@@ -65,7 +65,7 @@ func (c *Client) postTo(ctx context.Context, tr *trace.Trace, endpoint, mediaTyp
 // send makes one request and reads the answer whole. A redirect comes back as
 // what it is; nothing is followed.
 func (c *Client) send(ctx context.Context, tr *trace.Trace, req *http.Request, most int64) (*Reply, error) {
-	res, err := c.Do(req.WithContext(ctx))
+	res, err := c.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		return nil, c.unreachable(tr, req.URL, err)
 	}

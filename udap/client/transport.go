@@ -36,11 +36,13 @@ func (c *Client) newHTTP() *http.Client {
 	}
 }
 
-// Do makes one request as it is, over the connections of this originator: with its TLS
-// anchors and its address to connect to. Nothing is added but the User-Agent, nothing
-// is checked, and no redirect is followed.
-func (c *Client) Do(req *http.Request) (*http.Response, error) {
+// RoundTrip makes one request as it is, over the connections of this originator: with
+// its TLS anchors and its address to connect to. Nothing is added but the User-Agent,
+// nothing is checked, and no redirect is followed. It makes a Client an
+// http.RoundTripper, for a browser of the same originator.
+func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
 	if c.cfg.UserAgent != "" {
+		req = req.Clone(req.Context())
 		req.Header.Set("User-Agent", c.cfg.UserAgent)
 	}
 	return c.http.Do(req)

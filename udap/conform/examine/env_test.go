@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
-	"net/http"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -90,11 +89,6 @@ func withPerson(t *testing.T) func(*servertest.Env) {
 	}
 }
 
-// transport is an originator's connections.
-type transport struct{ *client.Client }
-
-func (t transport) RoundTrip(req *http.Request) (*http.Response, error) { return t.Do(req) }
-
 // signsIn is a login of that person.
 func signsIn(cfg client.Config) func(ctx context.Context, target, stop string) (string, error) {
 	return func(ctx context.Context, target, stop string) (string, error) {
@@ -104,7 +98,7 @@ func signsIn(cfg client.Config) func(ctx context.Context, target, stop string) (
 		}
 		defer c.Close()
 
-		b, err := forms.New(transport{c}, stop)
+		b, err := forms.New(c, stop)
 		if err != nil {
 			return "", err
 		}

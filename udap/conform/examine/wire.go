@@ -87,7 +87,7 @@ func (x *examination) once(
 	}
 	req.Header.Set("Accept", jsonType)
 
-	res, err := x.client.Do(req)
+	res, err := x.client.RoundTrip(req)
 	if err != nil {
 		return &reply{err: plain(err)}
 	}
