@@ -35,7 +35,10 @@ func TestMistakesAreFoundInASession(t *testing.T) {
 	for _, doc := range []fault.Document{fault.Statement, fault.Assertion} {
 		for _, f := range fault.All() {
 			if f.In(doc) {
-				sendMistake(t, s, c, o.Registered.ClientID, doc, f)
+				compact := mistaken(t, s, c, o.Registered.ClientID, doc, f)
+				if got := postJWT(t, s, doc, compact); got < 400 {
+					t.Errorf("%s: %d", f.Name, got)
+				}
 				sent, documents = append(sent, f), append(documents, doc)
 			}
 		}
@@ -71,10 +74,10 @@ func redRows(all []conform.Finding) (out []string) {
 	return out
 }
 
-// sendMistake sends a document with a mistake to the endpoint for it.
-func sendMistake(
+// mistaken makes a document with a mistake for a session.
+func mistaken(
 	t *testing.T, s *servertest.LabSession, c *forge.Client, id trace.ClientID, doc fault.Document, f fault.Fault,
-) {
+) string {
 	t.Helper()
 	now := time.Now()
 	good := forge.Statement(c.URI, s.Session.Issuer+"/register", now)
@@ -85,7 +88,12 @@ func sendMistake(
 	if err != nil {
 		t.Fatal(err)
 	}
+	return compact
+}
 
+// postJWT sends a JWT to the endpoint for it, and returns the status of the answer.
+func postJWT(t *testing.T, s *servertest.LabSession, doc fault.Document, compact string) int {
+	t.Helper()
 	path, media := s.Session.Issuer+"/register", "application/json"
 	text, err := json.Marshal(map[string]string{
 		"software_statement": compact,
@@ -107,8 +115,5 @@ func sendMistake(
 		}.Encode()
 	}
 
-	res := s.Do(http.MethodPost, path, strings.NewReader(body), "Content-Type", media)
-	if res.StatusCode < 400 {
-		t.Errorf("%s: %s", f.Name, res.Status)
-	}
+	return s.Do(http.MethodPost, path, strings.NewReader(body), "Content-Type", media).StatusCode
 }

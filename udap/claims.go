@@ -2,6 +2,7 @@ package udap
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -36,6 +37,7 @@ func (val *validation) audience(e *envelope) error {
 			Expected: want,
 			Found:    e.Claims.Show("aud"),
 			Remedy:   "aud is a string, or an array of exactly one",
+			Final:    true,
 		})
 
 	case len(values) != 1:
@@ -43,6 +45,7 @@ func (val *validation) audience(e *envelope) error {
 			Expected: "exactly " + want,
 			Found:    fmt.Sprintf("%d values: %s", len(values), trace.Cut(strings.Join(values, " "), 300)),
 			Remedy:   "send that one URL alone",
+			Final:    !val.exp.nearlyOurs(values),
 		})
 
 	case slices.Contains(val.exp.Tolerated, values[0]):
@@ -59,11 +62,36 @@ func (val *validation) audience(e *envelope) error {
 			Expected: want,
 			Found:    values[0],
 			Remedy:   val.audienceHint(values[0]),
+			Final:    !val.exp.nearlyOurs(values),
 		})
 	}
 
 	val.tr.Pass(c, want, values[0])
 	return nil
+}
+
+// nearlyOurs reports whether one of the values of aud names this server, if in another
+// form than it must have. A JWT that is for another server alone is for nobody here to
+// use, however much is tolerated: who gets to see it there could bring it here.
+func (x Expect) nearlyOurs(values []string) bool {
+	for _, v := range values {
+		for ours := range x.OurURLs {
+			if place := placeOf(ours); place != "" && placeOf(v) == place {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// placeOf returns host and path of a URL without scheme, port, case and slashes at its
+// end; empty: it is no URL.
+func placeOf(text string) string {
+	u, err := url.Parse(strings.TrimSpace(text))
+	if err != nil || u.Hostname() == "" {
+		return ""
+	}
+	return strings.ToLower(u.Hostname() + strings.TrimRight(u.EscapedPath(), "/"))
 }
 
 func (val *validation) audienceHint(got string) string {

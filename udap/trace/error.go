@@ -41,6 +41,8 @@ type Error struct {
 	Detail string // what was expected, what was found, and the remedy, as one line
 	Check  string // name of the check that refused
 	Err    error  // hidden cause; may be nil
+
+	final bool // no trace goes on after it
 }
 
 func (e *Error) Error() string {

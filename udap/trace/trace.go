@@ -32,6 +32,9 @@ type Finding struct {
 	Found    string
 	Remedy   string
 	Err      error // hidden cause, for the log
+
+	// Final: an observing trace does not go on after this, whatever check refused.
+	Final bool
 }
 
 // Step is one check with its verdict.
@@ -151,6 +154,7 @@ func (t *Trace) Refuse(c Check, code Code, f Finding) *Error {
 		Detail: f.detail(),
 		Check:  c.Name,
 		Err:    f.Err,
+		final:  f.Final,
 	}
 }
 
@@ -200,7 +204,7 @@ func (t *Trace) Note(err error) error {
 	if t.tolerated == nil || !errors.As(err, &e) || e.Check != t.RefusedBy || !t.tolerated(e.Check) {
 		return err
 	}
-	if e.Code == ServerError || e.Code == TemporarilyUnavailable {
+	if e.final || e.Code == ServerError || e.Code == TemporarilyUnavailable {
 		return err
 	}
 

@@ -56,14 +56,14 @@ const (
 var tolerated = map[string]string{
 	// JWTs. Signature, trust and identity have been verified by then, and each is used
 	// once: see package udap on how long an observing destination remembers a jti.
-	"statement.aud":      signed,
+	"statement.aud":      "it names this server, in another form; what is for another server is refused",
 	"statement.exp":      signed,
 	"statement.iat":      signed,
 	"statement.lifetime": signed,
 	"statement.nbf":      signed,
 	"statement.jti":      signed,
 	"register.jti":       "a second JWT of the client with the same jti; the same JWT again is refused",
-	"assertion.aud":      signed,
+	"assertion.aud":      "it names this server, in another form; what is for another server is refused",
 	"assertion.exp":      signed,
 	"assertion.iat":      signed,
 	"assertion.lifetime": signed,
