@@ -3,6 +3,7 @@ package testbed
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"strings"
 	"text/template"
 
@@ -96,6 +97,8 @@ lab:                         # sessions for clients under test, whose certificat
   open: public               # whoever reaches the gateway may open one
   plain: true                # one more has what arrives at the public base above
   tls: tls/ca.pem            # authority of the public site, which testers download
+  faulty: {{q .Faulty}}   # listeners whose TLS is wrong, for deliberate faults
+  faultyAuthority: {chain: tls/ca.pem, key: tls/ca.key}
   evidence: [gateway.jsonl, delegate.jsonl]
 patients: {{.Patients}}
 writable: true               # testers change data, too
@@ -189,6 +192,7 @@ type destinationData struct {
 	Users, IDP, IDPCommunity                      string
 	Auditor                                       string
 	LabIssuers                                    []issuerData
+	Faulty                                        string // address of listeners with faulty TLS
 }
 
 // issuerData is an issuing authority of the lab.
@@ -196,6 +200,12 @@ type issuerData struct{ URI, Chain, Key, CRL string }
 
 type communityData struct {
 	URI, Name, Profile, Anchor, Chain, Key, P12, PasswordFile, AIA string
+}
+
+// anyPort returns the host of an address with the port 0.
+func anyPort(address string) string {
+	host, _, _ := net.SplitHostPort(address) // of a port that is open
+	return net.JoinHostPort(host, "0")
 }
 
 func (w *Env) destinationData(patients int) destinationData {
@@ -206,6 +216,7 @@ func (w *Env) destinationData(patients int) destinationData {
 		Lists:       w.listsBase(),
 		Listen:      w.Ports["private"].Address,
 		Admin:       w.Ports["admin"].Address,
+		Faulty:      anyPort(w.Ports["private"].Address),
 
 		Users:        usersFile,
 		IDP:          w.idpBase(),
