@@ -362,6 +362,21 @@ func TestToleratedMistakesAreNoted(t *testing.T) {
 	}
 }
 
+// The pages for people parse the request again, with a trace of their own: what was
+// noted when it came does not end it then.
+func TestObservedRequestsReachTheirEnd(t *testing.T) {
+	for _, tolerated := range []trace.Tolerance{nil, observe.Tolerated} {
+		o := newObserving(t, tolerated, nil)
+		q := o.person().query()
+		q.Del("state")
+		tr := trace.NewTrace("consent", o.now())
+		_, err := o.svc.ParseAuthorization(t.Context(), q.Encode(), tr)
+		if (err == nil) != (tolerated != nil) || len(tr.Observations()) == 1 != (tolerated != nil) {
+			t.Errorf("observing %v: %v, noted %q", tolerated != nil, err, observed(tr))
+		}
+	}
+}
+
 // What signature, trust and identity refuse is refused where the destination observes,
 // too, by the same check; every mistake of the catalogue that is tolerated gets
 // through.

@@ -253,10 +253,11 @@ func (s *Service) expect(audience string, now time.Time) udap.Expect {
 
 // trace returns the trace of a request, or a new one if the caller has none.
 func (s *Service) trace(tr *trace.Trace, action string) *trace.Trace {
-	if tr != nil {
-		return tr
+	if tr == nil {
+		return s.cfg.newTrace(action)
 	}
-	return s.cfg.newTrace(action)
+	tr.Observe(s.cfg.Tolerated) // the pages for people have traces of their own making
+	return tr
 }
 
 func (c Config) newTrace(action string) *trace.Trace {
