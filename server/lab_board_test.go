@@ -106,3 +106,27 @@ func TestBoardOfAMistake(t *testing.T) {
 		t.Errorf("the new run is not empty: %s", text)
 	}
 }
+
+// A fault that is chosen on its page is in the next answers, and the page has what the
+// client did about it.
+func TestFaultsAreChosenOnTheirPage(t *testing.T) {
+	d := servertest.Start(t, servertest.Lab)
+	session := d.OpenLab(lab.OpenRequest{Name: "third"})
+	b := chromium.Start(t, map[string]string{"fhir.test": d.Addr})
+	b.Open(session.Session.Page + "faults")
+	b.Do("unfold all", chromedp.Evaluate[chromedp.Void](
+		`document.querySelectorAll("details").forEach(d => { d.open = true })`))
+	b.Press(`button[aria-label="Choose metadata-bad-signature"]`)
+
+	o := session.Destination.Originator(d.A, d.Client(d.A, "https://client1.test/app"))
+	if _, err := o.Discover(t.Context()); err == nil {
+		t.Fatal("our own originator believes metadata with a bad signature")
+	}
+	b.Open(session.Session.Page)
+	b.Eventually(`document.getElementById("latest").innerText.includes("metadata-bad-signature")`)
+	b.Open(session.Session.Page + "faults")
+	if text := b.Text(); !strings.Contains(text, "What clients did") || !strings.Contains(text, "request 1") {
+		t.Errorf("the page does not have what the client did: %s", text)
+	}
+	b.Inspect("lab-real-faults")
+}

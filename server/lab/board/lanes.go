@@ -156,9 +156,7 @@ func (v *view) add(e *entry) {
 		v.hints = prepend(v.hints, it, maxHints)
 		v.hinted = x.N
 	}
-	l := v.laneOf(e)
-	l.add(e)
-	it.Lane, it.LaneID = l.Name, l.ID
+	v.laneOf(e).add(e)
 
 	v.latest = prepend(v.latest, it, latest)
 }
@@ -261,6 +259,21 @@ func (v *view) now(key string) string {
 		key = j.into
 	}
 	return key
+}
+
+// named returns a copy of a list with the names that its lanes have now.
+func (v *view) named(list []item) []item {
+	list = slices.Clone(list)
+	for i, it := range list {
+		l := v.lanes[v.now(it.Key)]
+		if l == nil {
+			l = v.lanes[crowd]
+		}
+		if l != nil {
+			list[i].Lane, list[i].LaneID = l.Name, l.ID
+		}
+	}
+	return list
 }
 
 // merge adds the cards of another lane.

@@ -90,6 +90,7 @@ type exchangePage struct {
 	Answer  wireText
 	Tokens  []*signed // of the request
 	Given   []*signed // of the answer
+	Echoed  []string  // where the answer has JWTs of the request again
 	Journey *journey
 	Checks  []decision
 }
@@ -155,10 +156,15 @@ func (v *visit) exchangePage(ctx context.Context, kept []*lab.Kept) *exchangePag
 	}
 
 	d := newDecoder(x, v.anchors())
-	for _, f := range tokensOf(&x.Request, x.Target) {
+	sent := tokensOf(&x.Request, x.Target)
+	for _, f := range sent {
 		p.Tokens = append(p.Tokens, d.decode(f))
 	}
 	for _, f := range tokensOf(&x.Answer, "") {
+		if slices.Contains(sent, f) {
+			p.Echoed = append(p.Echoed, f.where)
+			continue
+		}
 		p.Given = append(p.Given, d.decode(f))
 	}
 

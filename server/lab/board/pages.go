@@ -97,7 +97,7 @@ func (v *visit) board(w http.ResponseWriter, r *http.Request) {
 			p.Older = p.Page + 1
 		}
 		p.Tally = newTally(b, pages)
-		p.Latest, p.Hints = v.items(slices.Clone(b.latest)), v.items(slices.Clone(b.hints))
+		p.Latest, p.Hints = v.items(b.named(b.latest)), v.items(b.named(b.hints))
 		p.Since = b.last
 
 		for _, l := range lanes {
@@ -496,28 +496,18 @@ func (v *visit) requests(w http.ResponseWriter, r *http.Request) {
 	}
 
 	before, _ := strconv.ParseUint(q.Get("before"), 10, 64)
-	names := map[string]item{} // by the key of the lane
 	h.look(func(b *view) {
 		if before == 0 || before > b.last {
 			before = b.last + 1
 		}
-
 		for _, l := range b.order {
 			if l.ID == p.Lane {
 				p.Name = l.Name
 			}
-			names[l.Key] = item{
-				Lane:   l.Name,
-				LaneID: l.ID,
-			}
-		}
-
-		for old := range b.joined {
-			names[old] = names[b.now(old)]
 		}
 	})
 
-	if err := v.collect(r, &p, names, before); err != nil {
+	if err := v.collect(r, &p, h, before); err != nil {
 		v.fail(w, r, http.StatusInternalServerError, "The requests could not be read.")
 		return
 	}
@@ -525,7 +515,7 @@ func (v *visit) requests(w http.ResponseWriter, r *http.Request) {
 }
 
 // collect fills a page with requests before a number.
-func (v *visit) collect(r *http.Request, p *requestsPage, names map[string]item, before uint64) error {
+func (v *visit) collect(r *http.Request, p *requestsPage, h *hub, before uint64) error {
 	p.List = v.items(nil)
 	end := before
 	for len(p.List.List) < listed && end > 1 && before-end < scanned {
@@ -539,11 +529,16 @@ func (v *visit) collect(r *http.Request, p *requestsPage, names map[string]item,
 		}
 
 		end = first
+		var list []item
 		for _, k := range slices.Backward(kept) {
 			e := newEntry(k)
-			it := newItem(&e)
-			known := names[it.Key]
-			it.Lane, it.LaneID = known.Lane, known.LaneID
+			list = append(list, newItem(&e))
+		}
+		h.look(func(b *view) {
+			list = b.named(list)
+		})
+
+		for _, it := range list {
 			if p.Lane != "" && it.LaneID != p.Lane || p.Step != "" && string(it.Step) != p.Step {
 				continue
 			}
@@ -551,7 +546,6 @@ func (v *visit) collect(r *http.Request, p *requestsPage, names map[string]item,
 				p.Before = it.N + 1
 				return nil
 			}
-
 			p.List.List = append(p.List.List, it)
 		}
 	}

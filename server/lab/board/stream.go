@@ -185,7 +185,7 @@ func (s *stream) send(text string) error {
 // requests, that is the list of the latest ones, once other hops have passed them.
 func (s *stream) changes(b *view) []change {
 	var out []change
-	list := s.render("latest", "latest", s.items(b.latest))
+	list := s.render("latest", "latest", s.items(b.named(b.latest)))
 	if list.HTML != s.shown {
 		s.shown = list.HTML
 		out = append(out, list)
@@ -197,7 +197,7 @@ func (s *stream) changes(b *view) []change {
 	lanes, pages := b.page(s.page)
 	out = append(out, s.render("tally", "tally", newTally(b, pages)))
 	if b.hinted > s.since {
-		out = append(out, s.render("hints", "hints", s.items(b.hints)))
+		out = append(out, s.render("hints", "hints", s.items(b.named(b.hints))))
 	}
 
 	for _, j := range b.joined {
