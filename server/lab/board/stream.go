@@ -18,7 +18,7 @@ import (
 // The pace of a stream.
 const (
 	gather    = 200 * time.Millisecond // what comes within it is sent at once
-	heartbeat = 15 * time.Second
+	heartbeat = 2 * time.Second        // by which a reader that has gone is found out
 	following = 500 * time.Millisecond // how often the evidence of other hops is read
 	sending   = 30 * time.Second       // for one event to a reader that is slow
 )

@@ -33,10 +33,22 @@
     while (lanes.children.length > most) lanes.lastElementChild.remove();
   };
 
-  const source = new EventSource(board.dataset.events);
-  source.addEventListener("open", () => say(live.dataset.live));
-  source.addEventListener("error", () => say(live.dataset.lost));
-  source.addEventListener("change", (event) => { JSON.parse(event.data).forEach(apply); trim(); });
-  source.addEventListener("again", () => location.reload());
-  source.addEventListener("ended", () => { source.close(); say(live.dataset.ended); });
+  // A browser connects again by itself unless it was turned away.
+  const listen = (since) => {
+    const source = new EventSource(board.dataset.events + "&since=" + since);
+    let last = since;
+    source.addEventListener("open", () => say(live.dataset.live));
+    source.addEventListener("error", () => {
+      say(live.dataset.lost);
+      if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000, last);
+    });
+    source.addEventListener("change", (event) => {
+      last = event.lastEventId;
+      JSON.parse(event.data).forEach(apply);
+      trim();
+    });
+    source.addEventListener("again", () => location.reload());
+    source.addEventListener("ended", () => { source.close(); say(live.dataset.ended); });
+  };
+  listen(board.dataset.since);
 })();
