@@ -92,6 +92,10 @@ var claims = []claim{
 		"originator login -sandbox {dir}; PUT a Consent with system/Consent.cruds; as the auditor in " +
 			"{dir}/sandbox.json: GET {base}/AuditEvent, GET {base}/Patient/ID/$disclosures; destination audit verify " +
 			"-config {dir}/destination.yaml", showConsented},
+	{"examined", "a client of somebody else's is assessed as its requests arrive: one that makes no mistake violates " +
+		"nothing, one with a wrong audience exactly that requirement",
+		"originator lab start -sandbox {dir}; point a client at the base URL that it prints; originator lab report",
+		showExamined},
 	{"revoked", "revoked certificate refused",
 		"community revoke -ca {dir}/a -cert {dir}/clients/a-rsa.pem; originator register -sandbox {dir} -client " +
 			"a-rsa {about}", showRevoked},

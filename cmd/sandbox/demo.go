@@ -67,6 +67,7 @@ type demo struct {
 	unwanted        string // the purpose of use that a patient denies
 	auditorDial     string // empty: the public listener
 	verifyAudit     verifier
+	mistakenAud     func(*client.Discovery) string // of the assertion of the client that makes a mistake
 
 	compared *comparison // nil until hops were compared
 
@@ -103,6 +104,7 @@ func newDemo(dir string, m *testbed.Manifest, now func() time.Time) (*demo, erro
 		unwanted:   "HMARKT",
 
 		verifyAudit: verifyAudit,
+		mistakenAud: func(found *client.Discovery) string { return found.Base },
 	}
 	if err := d.loadTrust(); err != nil {
 		return nil, err

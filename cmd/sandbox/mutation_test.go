@@ -170,6 +170,15 @@ var mutations = []mutation{
 			}
 		})
 	}},
+	{"examined", "the bad client makes no mistake", "the client with a wrong audience violates nothing", func(_ *testing.T, d *demo) {
+		d.mistakenAud = func(found *client.Discovery) string { return found.Token }
+	}},
+	{"examined", "there is no lab where it should be", "404", func(_ *testing.T, d *demo) {
+		d.manifest.Lab += "oratory"
+	}},
+	{"examined", "the gateway keeps answers and gives them again", "evidence of gateway.jsonl", func(t *testing.T, d *demo) {
+		d.manifest.Addresses["public"] = otherGateway(t, d, false)
+	}},
 	{"revoked", "the list refuses everyone", "not revoked is refused, too", func(t *testing.T, d *demo) {
 		d.manifest.Addresses["public"] = gatewayWith(t, d, func(inner http.RoundTripper) http.RoundTripper {
 			return &refuser{inner: inner}

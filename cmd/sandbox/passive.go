@@ -189,7 +189,11 @@ func (d *demo) cannotMint(ctx context.Context, hop string) error {
 }
 
 func (d *demo) cannotSign(ctx context.Context, hop string, id *certs.Identity) error {
-	status, answer, err := d.askAs(ctx, id)
+	status, answer, err := d.askAs(ctx, id, tokenRequest{
+		client:   d.registered.ClientID,
+		endpoint: d.discovery.Token,
+		aud:      d.discovery.Token,
+	})
 	if err != nil {
 		return err
 	}
@@ -207,13 +211,20 @@ func (d *demo) cannotSign(ctx context.Context, hop string, id *certs.Identity) e
 	return nil
 }
 
-// askAs asks for a token of the registered client with any key: our own client would
-// see that the certificate is not that client's, and not ask.
+// tokenRequest is a request for a token that our own client would not send.
+type tokenRequest struct {
+	client   trace.ClientID
+	endpoint string
+	aud      string // of the assertion
+}
+
+// askAs asks for a token of a registered client with any key and audience: our own
+// client would see that the certificate is not that client's, and not ask.
 func (d *demo) askAs(
-	ctx context.Context, id *certs.Identity,
+	ctx context.Context, id *certs.Identity, t tokenRequest,
 ) (status int, answer []byte, err error) {
 	claims, err := json.Marshal(map[string]any{
-		"iss": d.registered.ClientID, "sub": d.registered.ClientID, "aud": d.discovery.Token,
+		"iss": t.client, "sub": t.client, "aud": t.aud,
 		"iat": d.now().Unix(), "exp": d.now().Add(time.Minute).Unix(), "jti": runID(),
 		"extensions": map[string]any{"hl7-b2b": map[string]any{
 			"version": "1", "organization_id": "https://originator.example/organization",
@@ -230,7 +241,7 @@ func (d *demo) askAs(
 		return 0, nil, err
 	}
 
-	return d.post(ctx, d.discovery.Token, url.Values{
+	return d.post(ctx, t.endpoint, url.Values{
 		"grant_type": {"client_credentials"}, "scope": {"system/Patient.rs"}, "udap": {"1"},
 		"client_assertion":      {assertion},
 		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
