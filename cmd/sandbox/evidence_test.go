@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -228,23 +226,7 @@ func TestReportIsOneFileThatEscapes(t *testing.T) {
 		t.Errorf("%d arrows, expected 3 for each of 2 messages", n)
 	}
 
-	inspect(t, data)
-}
-
-// inspect looks at a page as every person may see it.
-func inspect(t *testing.T, page []byte) {
-	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(page)
-	}))
-	t.Cleanup(server.Close)
-
-	b := chromium.Start(t, map[string]string{
-		"report.test": server.Listener.Addr().String(),
-	})
-	b.Open("http://report.test/")
-	b.Inspect("sandbox-report")
+	chromium.Show(t, data).Inspect("sandbox-report")
 }
 
 func TestLinkedPackages(t *testing.T) {

@@ -48,6 +48,10 @@ func TestLaunchInABrowser(t *testing.T) {
 	}
 	b.Picture("console-sheet-print")
 
+	b.Open(e.Admin + "/traces")
+	b.Press(`a[href^="/traces/"]`)
+	b.Inspect("console-trace")
+
 	b.Open(e.Admin + "/launch")
 	b.Inspect("launch")
 	b.Fill("#patient", "nobody")

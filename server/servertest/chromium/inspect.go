@@ -1,9 +1,12 @@
 package chromium
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -47,6 +50,22 @@ func (b *Browser) Inspect(name string) {
 			b.Picture(name + "-" + w.name + "-" + scheme)
 		}
 	}
+}
+
+// Show starts a Chromium that shows a page of HTML which needs no other file.
+func Show(tb testing.TB, page []byte) *Browser {
+	tb.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(page)
+	}))
+	tb.Cleanup(server.Close)
+
+	b := Start(tb, map[string]string{
+		"page.test": server.Listener.Addr().String(),
+	})
+	b.Open("http://page.test/")
+	return b
 }
 
 // axe returns the checker of accessibility, which scripts/test installs.
