@@ -126,6 +126,13 @@ func jsonArray(h *hit) (conform.Finding, bool) {
 
 // fault returns why a body is no JSON; nil: it is, or is not meant to be.
 func (h *hit) fault() error {
+	if !h.decoded {
+		h.decoded, h.wrong = true, h.decode()
+	}
+	return h.wrong
+}
+
+func (h *hit) decode() error {
 	text := h.text()
 	if strings.TrimSpace(text) == "" || h.e.Request.Length > int64(len(h.body)) {
 		return nil // there is none, or the rest of it was not kept
@@ -177,8 +184,11 @@ func curlyQuotes(h *hit) (conform.Finding, bool) {
 var comments = regexp.MustCompile(`(?m)^\s*(//|#)|/\*`)
 
 func comment(h *hit) (conform.Finding, bool) {
+	if h.fault() == nil {
+		return no()
+	}
 	found := comments.FindString(h.text())
-	if found == "" || h.fault() == nil {
+	if found == "" {
 		return no()
 	}
 	return yes("The JSON has a comment in it.", strings.TrimSpace(found), "JSON has no comments: leave it out")
@@ -187,8 +197,11 @@ func comment(h *hit) (conform.Finding, bool) {
 var trailing = regexp.MustCompile(`,\s*[}\]]`)
 
 func trailingComma(h *hit) (conform.Finding, bool) {
+	if h.fault() == nil {
+		return no()
+	}
 	found := trailing.FindString(h.text())
-	if found == "" || h.fault() == nil {
+	if found == "" {
 		return no()
 	}
 	return yes("The JSON has a comma before a closing bracket.", found, "leave the last comma out")
@@ -197,8 +210,11 @@ func trailingComma(h *hit) (conform.Finding, bool) {
 var python = regexp.MustCompile(`[:\[,]\s*(True|False|None|undefined|NaN|-?Infinity)\b`)
 
 func pythonWords(h *hit) (conform.Finding, bool) {
+	if h.fault() == nil {
+		return no()
+	}
 	m := python.FindStringSubmatch(h.text())
-	if m == nil || h.fault() == nil {
+	if m == nil {
 		return no()
 	}
 	return yes("The JSON has the word "+m[1]+", which is of a programming language.", m[1],

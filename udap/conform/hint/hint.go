@@ -114,6 +114,9 @@ type hit struct {
 
 	site, base, issuer string // paths
 	known              string // which of our URLs the path is; empty: none
+
+	decoded bool  // wrong is known
+	wrong   error // why the body is no JSON
 }
 
 func newHit(p Place, e *conform.Exchange) *hit {
