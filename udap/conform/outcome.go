@@ -9,6 +9,9 @@ type Outcome struct {
 	Link    string  `json:"link,omitempty"`   // to that section
 	Verdict Verdict `json:"verdict"`
 
+	// Also are the requirements that say the same, or of which this is a part.
+	Also []string `json:"also,omitempty"`
+
 	Text     string `json:"text,omitempty"` // what was done, in words; for a row not exercised, the reason
 	Expected string `json:"expected,omitempty"`
 	Found    string `json:"found,omitempty"`

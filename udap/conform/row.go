@@ -167,6 +167,29 @@ func (r Row) Outcome() Outcome {
 	return o
 }
 
+// Also returns the ids of the rows that bind an actor under a profile and say the same
+// as this one, or of which this one is a part.
+func (r Row) Also(a Actor, p Profile) []string {
+	var out []string
+	for _, other := range wholes()[r.ID] {
+		if other.Binds(a, p) {
+			out = append(out, other.ID)
+		}
+	}
+	return out
+}
+
+// wholes are the rows that have a row in Same, by its id.
+var wholes = sync.OnceValue(func() map[string][]Row {
+	out := map[string][]Row{}
+	for _, r := range Rows() {
+		for _, part := range r.Same {
+			out[part] = append(out[part], r)
+		}
+	}
+	return out
+})
+
 // guides are the beginnings of links with the names of what they lead to.
 var guides = []struct{ link, name string }{
 	{"https://hl7.org/fhir/us/udap-security/STU1/", "UDAP Security 1.0, "},

@@ -2,6 +2,7 @@ package conform_test
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,6 +71,17 @@ func TestProfiles(t *testing.T) {
 				t.Errorf("binds under %v", binds)
 			}
 		})
+	}
+}
+
+// Rows that say the same are named by those that are assessed.
+func TestAlso(t *testing.T) {
+	r, _ := conform.Lookup("S1-224")
+	if also := r.Also(conform.Client, conform.SSRAA2); !slices.Equal(also, []string{"S2-20"}) {
+		t.Errorf("edition 2: %q", also)
+	}
+	if also := r.Also(conform.Client, conform.SSRAA1); len(also) > 0 {
+		t.Errorf("edition 1: %q", also)
 	}
 }
 

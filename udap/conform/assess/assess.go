@@ -46,7 +46,8 @@ type Assessor struct {
 	set   Setting
 	tally tally
 
-	lanes []*lane
+	lanes []*lane        // those that are no part of another
+	rest  *lane          // of clients beyond maxLanes; nil: there are fewer
 	byKey *memory[*lane] // see lane.go for the keys
 
 	// What was issued in the session, by its masked form, and by whom it was used.
@@ -221,7 +222,7 @@ func (a *Assessor) Rows() []conform.Outcome {
 func (a *Assessor) LaneRows(id string) []conform.Outcome {
 	for _, l := range a.lanes {
 		if l.ID == id {
-			return l.whole().tally.outcomes(a.set.Profile)
+			return l.tally.outcomes(a.set.Profile)
 		}
 	}
 	return nil

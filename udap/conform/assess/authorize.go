@@ -22,7 +22,7 @@ func (a authorizing) authorizes(r *request) {
 }
 
 func (a authorizing) asks(r *request) {
-	discovering{a.Assessor}.uses(r, "authorization_endpoint", "authorization")
+	discovering(a).uses(r, "authorization_endpoint", "authorization")
 	asked := &authorization{
 		lane:      r.lane,
 		n:         r.N,

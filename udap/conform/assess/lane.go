@@ -25,7 +25,6 @@ type Lane struct {
 	Last        time.Time          `json:"last"`
 	Steps       []Reached          `json:"steps,omitempty"` // in the order in which they were first seen
 	Colour      Colour             `json:"colour"`          // the gravest of the steps
-	Into        string             `json:"into,omitempty"`  // the lane that this one turned out to be
 }
 
 // Reached is a step that a client has made, once or more often.
@@ -54,7 +53,6 @@ type lane struct {
 	announced *announced
 	last      *registration // the registration that counts
 	ended     *registration // the one that was cancelled last
-	waiting   string        // a wait that the client was asked for: place
 	invalid   bool          // invalid_idp was answered
 	altered   *code         // a code that came with an altered state
 }
@@ -72,24 +70,12 @@ func (l *lane) whole() *lane {
 func (a *Assessor) Lanes() []Lane {
 	var out []Lane
 	for _, l := range a.lanes {
-		if l.into == nil {
-			shown := l.Lane
-			shown.Steps = slices.Clone(l.Steps)
-			shown.ClientIDs = slices.Clone(l.ClientIDs)
-			out = append(out, shown)
-		}
+		shown := l.Lane
+		shown.Steps = slices.Clone(l.Steps)
+		shown.ClientIDs = slices.Clone(l.ClientIDs)
+		out = append(out, shown)
 	}
 	return out
-}
-
-// LaneOf returns the id of the lane that a lane has become part of, or its own.
-func (a *Assessor) LaneOf(id string) string {
-	for _, l := range a.lanes {
-		if l.ID == id {
-			return l.whole().ID
-		}
-	}
-	return id
 }
 
 // place puts an exchange into the lane of its client, and returns the ids of the
@@ -102,14 +88,13 @@ func (a *Assessor) place(r *request) (joined []string) {
 		return nil
 	}
 
-	for _, key := range connections(r) {
-		earlier, ok := a.lane(key)
-		if ok && earlier != l && !earlier.named {
-			earlier.join(l)
-			joined = append(joined, earlier.ID)
-		}
-		a.byKey.set(key, l)
+	key := origin(r)
+	if earlier, ok := a.lane(key); ok && earlier != l && !earlier.named && earlier.ID != restID {
+		earlier.join(l)
+		a.lanes = slices.DeleteFunc(a.lanes, func(other *lane) bool { return other == earlier })
+		joined = append(joined, earlier.ID)
 	}
+	a.byKey.set(key, l)
 
 	if l.announced == nil {
 		l.announced, _ = a.metadata.get(r.Address)
@@ -132,13 +117,10 @@ func (a *Assessor) lane(key string) (*lane, bool) {
 	return l.whole(), true
 }
 
-// connections are the keys by which requests without a name belong together.
-func connections(r *request) []string {
-	out := []string{"at " + r.Address + " " + trace.Cut(r.header.get("user-agent"), maxShown)}
-	if r.Conn != "" {
-		out = append([]string{"connection " + r.Conn}, out...)
-	}
-	return out
+// origin is the key by which requests without a name belong together. Connections do
+// not distinguish clients: a gateway uses one for many.
+func origin(r *request) string {
+	return "at " + r.Address + " " + digest(r.header.get("user-agent"))
 }
 
 // named returns the lane of a request that names its client; nil if it names none.
@@ -268,37 +250,36 @@ func (a *Assessor) open(r *request) *lane {
 		tally: tally{},
 	}
 
-	if n := len(a.lanes); n == maxLanes-1 {
+	switch n := len(a.lanes); {
+	case a.rest != nil:
+		return a.rest
+	case n == maxLanes-1:
 		l.ID, l.Name = restID, "further clients"
-	} else if n >= maxLanes {
-		return a.lanes[n-1]
+		a.rest = l
 	}
 	a.lanes = append(a.lanes, l)
 
 	return l
 }
 
-// anonymous returns the lane of a request that names no client: that of its
-// connection, or that of its address.
+// anonymous returns the lane of a request that names no client: that of its origin.
+// When a client there has been named already, the metadata may be read by the next
+// one, which is not known yet.
 func (a *Assessor) anonymous(r *request) *lane {
-	keys := connections(r)
-	for _, key := range keys {
-		if l, ok := a.lane(key); ok {
-			a.byKey.set(keys[0], l)
-			return l
-		}
+	key := origin(r)
+	discovers := r.place == metadata || r.place == documents
+	if l, ok := a.lane(key); ok && !(l.named && discovers) {
+		return l
 	}
 
 	l := a.open(r)
-	for _, key := range keys {
-		a.byKey.set(key, l)
-	}
+	a.byKey.set(key, l)
 	return l
 }
 
 // join makes a lane without a name part of another one.
 func (l *lane) join(to *lane) {
-	l.into, l.Into = to, to.ID
+	l.into = to
 	to.Exchanges += l.Exchanges
 	if l.First.Before(to.First) {
 		to.First = l.First

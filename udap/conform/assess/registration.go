@@ -26,7 +26,7 @@ func (a registering) registers(r *request) {
 		return
 	}
 
-	discovering{a.Assessor}.uses(r, "registration_endpoint", "registration")
+	discovering(a).uses(r, "registration_endpoint", "registration")
 	if r.doc == nil {
 		r.violates("S1-071", mistake{
 			text:     "the registration has no software statement",
@@ -49,7 +49,7 @@ func (a registering) registers(r *request) {
 		r.shows("S1-071")
 	}
 
-	jwts{a.Assessor}.envelope(r)
+	jwts(a).envelope(r)
 	if r.doc.jws == nil {
 		return
 	}
@@ -111,7 +111,7 @@ func (a registering) statementClaims(r *request) {
 		r.shows("S1-076")
 	}
 
-	of := jwts{a.Assessor}
+	of := jwts(a)
 	of.audience(r, "S1-077", "registration")
 	of.times(r, timeRows{
 		exp:      "S1-078",

@@ -145,7 +145,8 @@ func refusal(check, found string) func(s *script) {
 	}
 }
 
-// Covers: S1-071, S1-075, S1-076, S1-077, S1-078, S1-079, S1-080, S1-081, S1-082, S1-102, S1-123
+// Covers: S1-069, S1-071, S1-103, S1-104, S1-075, S1-076, S1-077, S1-078, S1-079, S1-080, S1-081, S1-082,
+// S1-102, S1-123
 func TestStatements(t *testing.T) { run(t, conform.SSRAA2, statementRows) }
 
 // Covers: S1-083, S1-084, S1-085, S1-086, S1-087, S1-088, S1-090, S1-091, S1-092, S1-093, S1-094, S1-095, S1-096,

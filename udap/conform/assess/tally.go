@@ -54,6 +54,7 @@ func (t tally) outcomes(p conform.Profile) []conform.Outcome {
 		}
 
 		o := row.Outcome()
+		o.Also = row.Also(conform.Client, p)
 		if c := t[row.ID]; c != nil {
 			c.fill(&o)
 		}

@@ -53,7 +53,7 @@ type tokenRequest struct{ *request }
 
 // token assesses a token request (UDAP Security 2.0, 4.2 and 5.2).
 func (a redeeming) token(r *request) {
-	discovering{a.Assessor}.uses(r, "token_endpoint", "token")
+	discovering(a).uses(r, "token_endpoint", "token")
 	t := tokenRequest{r}
 	grant := r.grant
 	if grant == "" {
@@ -227,7 +227,7 @@ func (a redeeming) authenticates(r *request) {
 	if d == nil {
 		return
 	}
-	of := jwts{a.Assessor}
+	of := jwts(a)
 	of.envelope(r)
 	if d.jws == nil || r.forged() {
 		return

@@ -1,0 +1,114 @@
+package assess_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/conform/assess"
+	"fhirdest.example/udap/trace"
+	"fhirdest.example/udap/udaptest"
+)
+
+// second returns a script of another client that is assessed by the same Assessor.
+func (s *script) second() *script {
+	s.t.Helper()
+	w := udaptest.New(s.t, "p256")
+	other := *s
+	other.client = w.Client(s.t, w.A.Int, udaptest.Client2URI, nil)
+	other.id, other.n = "second", 100
+	return &other
+}
+
+// Two clients from one address are two lanes, each with its own outcomes; what each
+// asked for before it had a name is in the lane of the one that named itself next.
+func TestTwoClientsAreTwoLanes(t *testing.T) {
+	one := newScript(t, conform.SSRAA2)
+	ready(one)
+	two := one.second()
+	two.discover(nil)
+	two.claims = change("contacts", nil)
+	two.register()
+
+	lanes := one.assess.Lanes()
+	if len(lanes) != 2 {
+		t.Fatalf("%d lanes: %+v", len(lanes), lanes)
+	}
+	if lanes[0].Steps[0].Count != 1 || lanes[1].Steps[0].Step != conform.Discover {
+		t.Errorf("the steps are %+v and %+v", lanes[0].Steps, lanes[1].Steps)
+	}
+	for i, colour := range []assess.Colour{assess.Green, assess.Red} {
+		if lanes[i].Colour != colour {
+			t.Errorf("lane %s is %s, want %s", lanes[i].Name, lanes[i].Colour, colour)
+		}
+		violated := slices.ContainsFunc(one.assess.LaneRows(lanes[i].ID), func(o conform.Outcome) bool {
+			return o.Row == "S1-086" && o.Verdict == conform.Violated
+		})
+		if violated != (colour == assess.Red) {
+			t.Errorf("lane %s: contacts violated: %t", lanes[i].Name, violated)
+		}
+	}
+	if one.assess.LaneRows("c99") != nil {
+		t.Error("outcomes of a lane that does not exist")
+	}
+}
+
+// A client that sends another one's client_id has its own lane, by its certificate.
+func TestAnotherOnesName(t *testing.T) {
+	one := newScript(t, conform.SSRAA2)
+	ready(one)
+	two := one.second()
+	two.register()
+	two.id = one.id
+	a := two.token()
+	if lanes := one.assess.Lanes(); len(lanes) != 2 || a.Lane != lanes[1].ID {
+		t.Errorf("in lane %s of %+v", a.Lane, lanes)
+	}
+}
+
+// Clients of one URI in two communities are two lanes.
+func TestCommunitiesAreApart(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	for _, community := range []trace.CommunityURI{udaptest.CommunityA, udaptest.CommunityB} {
+		s.traces = []*trace.Trace{
+			{
+				Community: community,
+				Client:    udaptest.Client1URI,
+			},
+		}
+		s.register()
+	}
+
+	if lanes := s.assess.Lanes(); len(lanes) != 2 || lanes[0].Community == lanes[1].Community {
+		t.Errorf("lanes %+v", lanes)
+	}
+}
+
+// Clients beyond the limit share one lane.
+func TestLanesAreBounded(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	const many = 300
+	for i := range many {
+		s.head = fmt.Sprintf("User-Agent: client %d\r\n", i)
+		s.send("GET", metadata, "", "", 200, "", "{}")
+	}
+
+	lanes := s.assess.Lanes()
+	if n := len(lanes); n > 200 || lanes[n-1].Exchanges < many-200 {
+		t.Errorf("%d lanes, %d exchanges in the last", n, lanes[n-1].Exchanges)
+	}
+}
+
+// A refusal after which an observing destination went on is a violation like another.
+func TestObserved(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	ready(s)
+	s.traces = decided("b2b.purpose_of_use", "none that is allowed")
+	s.traces[0].Steps[0].Verdict = trace.Observed
+	s.traces[0].RefusedBy = ""
+	a := s.token()
+	if a.Colour != assess.Red || s.outcome("S1-215").Verdict != conform.Violated {
+		t.Errorf("%s: %s", a.Colour, a.Text)
+	}
+}
