@@ -273,7 +273,13 @@ func (c *call) extensionObjects() (map[string]jsontext.Value, error) {
 func get(ctx context.Context, c *call) error {
 	c.out.result.Command = c.command
 	return c.ask(func(cl *client.Client) (*client.Read, error) {
-		return cl.Get(ctx, c.args[0], c.session.Token)
+		return client.Reader{
+			Client: cl,
+			Token: &client.Token{
+				Access:  c.session.Token,
+				Expires: c.session.Expires,
+			},
+		}.Get(ctx, c.args[0])
 	})
 }
 

@@ -3,6 +3,8 @@ package answer
 import (
 	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"math/big"
 	"net/http"
 	"net/url"
@@ -126,13 +128,47 @@ func (w *workshop) list() ([]byte, error) {
 		return nil, nil
 	}
 
+	scope, err := onlyAt(w.Issuer + revokedPath)
+	if err != nil {
+		return nil, err
+	}
 	now := w.Now()
 	return w.Communities[0].Issuing.CRL(certs.CRLTemplate{
 		Number:     now.Unix(),
 		ThisUpdate: now.Add(-time.Minute),
 		NextUpdate: now.Add(24 * time.Hour),
 		Revoked:    w.revoked,
+		Further:    []pkix.Extension{scope},
 	})
+}
+
+// onlyAt returns the extension that limits a list to the certificates with one
+// distribution point (RFC 5280 5.2.5): it does not count as the issuer's list of all
+// others.
+func onlyAt(place string) (pkix.Extension, error) {
+	type name struct {
+		Full []asn1.RawValue `asn1:"optional,tag:0"`
+	}
+	type scope struct {
+		Point name `asn1:"optional,tag:0"`
+	}
+
+	value, err := asn1.Marshal(scope{
+		Point: name{
+			Full: []asn1.RawValue{
+				{
+					Class: asn1.ClassContextSpecific,
+					Tag:   6, // uniformResourceIdentifier
+					Bytes: []byte(place),
+				},
+			},
+		},
+	})
+	return pkix.Extension{
+		Id:       asn1.ObjectIdentifier{2, 5, 29, 28},
+		Critical: true,
+		Value:    value,
+	}, err
 }
 
 // foreignCommunity is a community that nobody configured.
