@@ -161,7 +161,7 @@ func registerCode(x *examination) answer {
 		state:    client.NewSecret(),
 		verifier: client.NewSecret(),
 	}
-	if !x.offers(authorizationCode) || !isAbsolute(x.meta.endpoint(authorizationEndpoint)) {
+	if !x.offers(authorizationCode) || !x.reachable(authorizationEndpoint) {
 		x.code.why = "the destination does not offer authorization_code"
 		return skipped("%s", x.code.why)
 	}
@@ -187,8 +187,11 @@ func registerCode(x *examination) answer {
 	case x.code.id == "":
 		x.code.why = "the registration has no client_id"
 	}
-	return held(x.code.good(), "201 and a client_id", "%s", x.code.reply).
-		after("a software statement for authorization_code")
+	a := held(x.code.good(), "201 and a client_id", "%s", x.code.reply)
+	if l, ok := x.code.object.List("redirect_uris"); x.code.good() && ok && !slices.Equal(l, []string{redirectURI}) {
+		a = violated("the redirect_uris that were sent", "%s", x.code.object.Show("redirect_uris"))
+	}
+	return a.after("a software statement for authorization_code")
 }
 
 func codeStatement(x *examination, c *forge.Client) forge.Claims {

@@ -21,6 +21,8 @@ type metadata struct {
 	signed *jose.JWS // nil: there is no signed_metadata that can be decoded
 	chain  []*x509.Certificate
 	fault  string // why signed is nil
+
+	verified bool // the signature was made by the key of the first certificate
 }
 
 // metadataURL returns the URL of the discovery document for a community.
@@ -47,12 +49,15 @@ func (x *examination) fetchMetadata(community trace.CommunityURI) *metadata {
 	}
 	m.signed = jws
 	m.chain, _ = jose.DecodeX5C(jws.Header, x509.ParseCertificate) // nil: a check finds that
+	if len(m.chain) > 0 && jws.CheckAlgorithm() == nil {
+		m.verified = jws.Verify(m.chain) == nil
+	}
 	return m
 }
 
 // endpoint returns a signed endpoint, else the plain one.
 func (m *metadata) endpoint(name string) string {
-	if m.signed != nil {
+	if m.verified {
 		if s, ok := m.signed.Claims.Text(name); ok {
 			return s
 		}
@@ -255,12 +260,22 @@ func algorithm(name, alg, row string, advice bool) Check {
 		Remedy: "accept " + alg + " in software statements and authentication tokens",
 		Advice: advice,
 		run: func(x *examination) answer {
-			const member = "token_endpoint_auth_signing_alg_values_supported"
-			l, err := jose.Elements(x.meta.object[member], maxElements)
-			if err != nil || len(l) == 0 {
+			seen := 0
+			for _, member := range []string{
+				"token_endpoint_auth_signing_alg_values_supported",
+				"registration_endpoint_jwt_signing_alg_values_supported",
+			} {
+				if l, err := jose.Elements(x.meta.object[member], maxElements); err != nil || len(l) == 0 {
+					continue
+				}
+				if seen++; !x.meta.has(member, alg) {
+					return violated(alg+" in "+member, "%s", x.meta.object.Show(member))
+				}
+			}
+			if seen == 0 {
 				return skipped("the destination lists no algorithm")
 			}
-			return held(x.meta.has(member, alg), alg+" in "+member, "%s", x.meta.object.Show(member))
+			return shown("%s is listed", alg)
 		},
 	}
 }
@@ -369,11 +384,17 @@ func endpoint(name, rows string) Check {
 	}
 }
 
-func absolute(x *examination, name string) answer {
-	u, err := url.Parse(x.meta.text(name))
-	good := err == nil && u.Host != "" && u.Fragment == "" &&
+// reachable reports whether an endpoint is one to which something may be sent.
+func (x *examination) reachable(name string) bool { return x.secure(x.meta.endpoint(name)) }
+
+func (x *examination) secure(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && u.Fragment == "" &&
 		(u.Scheme == "https" || u.Scheme == "http" && x.Client.LoopbackHTTP)
-	return held(good, "an absolute https URL", "%s", x.meta.object.Show(name))
+}
+
+func absolute(x *examination, name string) answer {
+	return held(x.secure(x.meta.text(name)), "an absolute https URL", "%s", x.meta.object.Show(name))
 }
 
 // verify verifies the signed metadata as an originator of a community does.

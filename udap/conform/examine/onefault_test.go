@@ -139,6 +139,11 @@ func plainFaults() []row {
 		{check: "metadata.scopes", fault: with7("scopes_supported")},
 		{check: "metadata.refresh", fault: with("grant_types_supported", []string{"client_credentials", "refresh_token"})},
 		{check: "metadata.rs256", fault: with("token_endpoint_auth_signing_alg_values_supported", []string{"ES256"})},
+		{
+			check: "metadata.rs256",
+			name:  "in statements",
+			fault: with("registration_endpoint_jwt_signing_alg_values_supported", []string{"ES256", "ES384"}),
+		},
 		{check: "metadata.es256", fault: with("token_endpoint_auth_signing_alg_values_supported", []string{"RS256"})},
 		{
 			check: "metadata.registration_algorithms.present",
@@ -243,6 +248,11 @@ func registrationFaults() []row {
 		})},
 		{check: "register.client_id", fault: answer("client_id", nil)},
 		{check: "register.echo", fault: answer("software_statement", nil)},
+		{
+			check: "register.echo",
+			name:  "another authentication",
+			fault: answer("token_endpoint_auth_method", "client_secret_basic"),
+		},
 		{check: "register.secret", fault: answer("client_secret", "secret")},
 		{check: "register.claims", fault: answer("iss", "https://client.test/")},
 		{check: "register.certifications", fault: func(e *exchange, next func()) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +29,8 @@ var personChecks = []Check{
 	},
 	returned("code.state", "The person comes back with the state of the request", "S1-138",
 		"repeat state", func(x *examination) answer {
-			return held(x.code.back.Get("state") == x.code.state, "the state that was sent",
-				"%q", x.code.back.Get("state"))
+			return held(slices.Equal(x.code.back["state"], []string{x.code.state}), "the state that was sent, once",
+				"%q", x.code.back["state"])
 		}),
 	redeeming("code.verifier", "A code with another PKCE verifier is refused", "S2-13", "RFC 7636 4.6",
 		"compare the hash of code_verifier with code_challenge",
@@ -101,7 +102,8 @@ func signIn(x *examination) answer {
 		return skipped("the person could not sign in: %v", err)
 	}
 	x.code.back, x.code.code = back, back.Get("code")
-	return held(x.code.code != "", "code", "error %q %q", back.Get("error"), back.Get("error_description")).
+	return held(len(back["code"]) == 1 && x.code.code != "" && !back.Has("error"), "one code, and no error",
+		"%d codes, error %q %q", len(back["code"]), back.Get("error"), back.Get("error_description")).
 		after("a good authorization request, and a person who signs in and agrees")
 }
 

@@ -128,7 +128,7 @@ func (x *examination) cancel(ctx context.Context, m *member) *reply {
 	}
 
 	r := x.postStatement(ctx, compact)
-	if r.good() {
+	if r.done() {
 		m.left, m.known = false, false
 	}
 	return r
@@ -232,7 +232,7 @@ var registrationChecks = []Check{
 
 // registerFirst makes the registration that the further checks need.
 func registerFirst(x *examination) answer {
-	if !isAbsolute(x.meta.endpoint(registration)) {
+	if !x.reachable(registration) {
 		return skipped("the metadata names no registration endpoint")
 	}
 
@@ -257,10 +257,13 @@ func echoed(x *examination, r *registered) answer {
 	if s := r.text("software_statement"); s != r.statement {
 		faults = append(faults, "software_statement is another one, or absent")
 	}
-	for _, name := range []string{"client_name", "token_endpoint_auth_method", "scope"} {
+	for _, name := range []string{"client_name", "scope"} {
 		if r.text(name) == "" {
 			faults = append(faults, r.object.Show(name))
 		}
+	}
+	if r.text("token_endpoint_auth_method") != "private_key_jwt" {
+		faults = append(faults, "token_endpoint_auth_method: "+r.object.Show("token_endpoint_auth_method"))
 	}
 	if l, ok := r.object.List("grant_types"); !ok || !slices.Contains(l, clientCredentials) {
 		faults = append(faults, r.object.Show("grant_types"))

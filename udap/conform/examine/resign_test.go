@@ -99,6 +99,7 @@ func signedFaults(t *testing.T, d *servertest.Destination) []row {
 		{check: "signed.present", fault: with("signed_metadata", nil)},
 		{check: "signed.form", fault: with("signed_metadata", "e30.e30")},
 		{check: "signed.alg", fault: resigned(t, signer{Client: self, header: members{"alg": forge.Absent}})},
+		{check: "signed.crit", fault: resigned(t, signer{Client: self, header: members{"crit": []string{"exp"}}})},
 		{check: "signed.rs256", fault: resigned(t, signer{Client: elliptic(t, d)})},
 		{check: "signed.x5c", fault: resigned(t, signer{Client: self, header: members{"x5c": "MIIB"}})},
 		{check: "signed.signature", fault: resigned(t, signer{Client: &forge.Client{

@@ -56,6 +56,11 @@ var signedChecks = []Check{
 			return held(slices.Contains(jose.Algorithms(), alg), "one of "+strings.Join(jose.Algorithms(), ", "),
 				"%s", m.signed.Header.Show("alg"))
 		}),
+	signed("signed.crit", "The header of signed_metadata has no critical extension", "S1-002",
+		"RFC 7515 4.1.11", "leave out crit: UDAP defines no extension, and clients refuse one",
+		func(_ *examination, m *metadata) answer {
+			return held(!m.signed.Header.Has("crit"), "no crit", "%s", m.signed.Header.Show("crit"))
+		}),
 	signed("signed.rs256", "signed_metadata is signed with RS256", "S2-06",
 		"UDAP Security 2.0, Discovery: Signed Metadata Elements", "sign with RS256",
 		func(x *examination, m *metadata) answer {
@@ -208,8 +213,8 @@ func seconds(o jose.Object, name string) (time.Time, bool) {
 
 func signedSignature(x *examination, m *metadata) answer {
 	alg, _ := m.signed.Header.Text("alg")
-	if len(m.chain) == 0 || !slices.Contains(jose.Algorithms(), alg) {
-		return skipped("there is no certificate, or no algorithm that UDAP has")
+	if len(m.chain) == 0 || m.chain[0].IsCA || !slices.Contains(jose.Algorithms(), alg) {
+		return skipped("there is no certificate of the server, or no algorithm that UDAP has")
 	}
 	if f := m.signed.CheckAlgorithm(); f != nil {
 		return violated("an algorithm that UDAP has", "%s", f.Found)
@@ -241,8 +246,8 @@ func signedTrust(x *examination, m *metadata) answer {
 
 func issuerNamed(x *examination) answer {
 	iss := x.meta.claim("iss")
-	if iss == "" || len(x.meta.chain) == 0 {
-		return skipped("there is no iss, or no certificate")
+	if iss == "" || len(x.meta.chain) == 0 || x.meta.chain[0].IsCA {
+		return skipped("there is no iss, or no certificate of the server")
 	}
 
 	uris, err := udap.RawSANURIs(x.meta.chain[0])
@@ -289,6 +294,9 @@ func endpointSigned(name, row string) Check {
 }
 
 func endpointsAgree(x *examination) answer {
+	if !x.meta.verified {
+		return skipped("the signature was not verified")
+	}
 	for _, name := range []string{
 		"authorization_endpoint",
 		"token_endpoint",
@@ -352,9 +360,9 @@ func unknownCommunity(x *examination) answer {
 // endpointsAnswer sends nothing to each endpoint: whatever it answers, it is there.
 func endpointsAnswer(x *examination) answer {
 	var found []string
-	for _, name := range []string{"registration_endpoint", "token_endpoint"} {
+	for _, name := range []string{registration, tokenEndpoint} {
 		target := x.meta.endpoint(name)
-		if !isAbsolute(target) {
+		if !x.reachable(name) {
 			continue
 		}
 

@@ -23,6 +23,7 @@ func tokenFaults() []row {
 	return []row{
 		{check: "token.issued", fault: refusesTokens("client_credentials", "invalid_client")},
 		{check: "token.access_token", fault: answer("access_token", nil)},
+		{check: "token.access_token", name: "with a line break", fault: answer("access_token", "a\r\nb")},
 		{check: "token.token_type", fault: answer("token_type", nil)},
 		{check: "token.lifetime", fault: answer("expires_in", 7200)},
 		{check: "token.no_store", fault: answering(tokenPath, func(e *exchange, _ members) {
@@ -102,6 +103,15 @@ func authorizeFaults() []row {
 		{check: "authorize.registered", fault: refuses("invalid_client_metadata", func(_, claims members) bool {
 			return claims["redirect_uris"] != nil
 		})},
+		{
+			check: "authorize.registered",
+			name:  "another redirect URI",
+			fault: answering(registerPath, func(_ *exchange, o members) {
+				if o["redirect_uris"] != nil {
+					o["redirect_uris"] = []string{"https://elsewhere.test/"}
+				}
+			}),
+		},
 		{check: "authorize.client", fault: onAuthorize(func(e *exchange, q url.Values) {
 			if q.Get("client_id") == "unknown" {
 				e.redirectTo(redirect, url.Values{"error": {"unauthorized_client"}})
@@ -183,6 +193,8 @@ func codeFaults() []row {
 			q.Del("code")
 			q.Set("error", "access_denied")
 		})},
+		{check: "code.returned", name: "two codes", fault: returning(func(q url.Values) { q.Add("code", "another") })},
+		{check: "code.state", name: "twice", fault: returning(func(q url.Values) { q.Add("state", "another") })},
 		{check: "code.state", fault: returning(func(q url.Values) { q.Set("state", "another") })},
 		lacking("code.verifier", func(f url.Values) bool {
 			return strings.HasPrefix(f.Get("code_verifier"), "xxxx")

@@ -92,8 +92,8 @@ func (x *examination) mayAsk() (why string, ok bool) {
 		return "the registration has no client_id", false
 	case !x.offers(clientCredentials):
 		return "the destination does not offer client_credentials", false
-	case !isAbsolute(x.meta.endpoint(tokenEndpoint)):
-		return "the metadata names no token endpoint", false
+	case !x.reachable(tokenEndpoint):
+		return "the metadata names no token endpoint with https", false
 	case strings.HasSuffix(x.purpose(), "#T-IAS"):
 		return "individual access needs a person's identity in the extension tefca_ias", false
 	}
@@ -139,7 +139,12 @@ var tokenChecks = []Check{
 	issuing("token.access_token", "The answer has access_token", "S1-284", "RFC 6749 5.1",
 		"write access_token, a string", false,
 		func(_ *examination, r *reply) answer {
-			return held(r.text("access_token") != "", "access_token", "members %s", r.object.Names())
+			token := r.text("access_token")
+			odd := strings.ContainsFunc(token, func(c rune) bool { return c < ' ' || c > '~' }) // RFC 6749 A.12
+			if odd {
+				return violated("visible ASCII characters", "a token that cannot be sent in a header")
+			}
+			return held(token != "", "access_token", "members %s", r.object.Names())
 		}),
 	issuing("token.token_type", "The answer has token_type", "S1-285", "RFC 6749 5.1",
 		"write token_type, Bearer", false,
@@ -351,7 +356,7 @@ var lifeChecks = []Check{
 				return skipped("%s", why)
 			}
 			x.ended = x.cancel(x.ctx, x.self)
-			return held(x.ended.good(), "200", "%s", x.ended).after("the statement with grant_types []")
+			return held(x.ended.done(), "200", "%s", x.ended).after("the statement with grant_types []")
 		},
 	},
 	{
@@ -362,7 +367,7 @@ var lifeChecks = []Check{
 		Remedy: "refuse a client_id that was cancelled with invalid_client",
 		Advice: true,
 		run: func(x *examination) answer {
-			if x.ended == nil || !x.ended.good() {
+			if x.ended == nil || !x.ended.done() {
 				return skipped("nothing was cancelled")
 			}
 			if why, ok := x.mayAsk(); !ok {

@@ -43,7 +43,7 @@ func (x *examination) post(target, mediaType string, body []byte) *reply {
 	return x.send(x.ctx, http.MethodPost, target, mediaType, body)
 }
 
-// send makes a request, again after a 429 that names a time to wait.
+// send makes a request, again after a 429, or a 503 that names a time to wait.
 func (x *examination) send(
 	ctx context.Context, method, target, mediaType string, body []byte,
 ) *reply {
@@ -54,7 +54,9 @@ func (x *examination) send(
 		if r.status != 0 {
 			x.lost = 0
 		}
-		if r.status != http.StatusTooManyRequests || try == maxTries {
+		busy := r.status == http.StatusTooManyRequests ||
+			r.status == http.StatusServiceUnavailable && r.header.Get("Retry-After") != ""
+		if !busy || try == maxTries {
 			return r
 		}
 
@@ -120,9 +122,12 @@ func (r *reply) text(name string) string {
 	return s
 }
 
-// good reports whether the answer is a success of the OAuth endpoints: a 2xx that is
-// no error in disguise.
-func (r *reply) good() bool {
+// good reports whether the answer is a success of the OAuth endpoints: a 2xx with one
+// JSON object that is no error in disguise.
+func (r *reply) good() bool { return r.done() && r.object != nil }
+
+// done is good for an answer that may be empty.
+func (r *reply) done() bool {
 	return r.err == nil && r.status/100 == 2 && !r.object.Has("error")
 }
 
