@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -35,7 +36,7 @@ func MakeReport(ctx context.Context, s *Service, id string) (*report.Report, err
 	session := l.state()
 	about := report.About{
 		Kind:     report.Client,
-		Subject:  session.Name,
+		Subject:  cmp.Or(session.Name, "without a name"),
 		Base:     session.Base,
 		Profile:  session.Profile,
 		Mode:     string(session.Mode),

@@ -18,6 +18,7 @@ func TestReportIsAccessible(t *testing.T) {
 		{Name: "metadata.expired", Title: "The metadata has expired", Outcome: report.Noticed},
 		{Name: "token.subset", Title: "Fewer scopes", Outcome: report.Ignored, Text: "asked for more"},
 	}
+	f.Notes = []string{hostile, strings.Repeat("long", 200)}
 	before := found()
 	before.Rows[0].Verdict = conform.Violated
 	page, err := mustReport(t, f, mustReport(t, before, nil)).HTML()
