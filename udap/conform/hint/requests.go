@@ -423,6 +423,10 @@ func bearerPlaceholder(h *hit) (conform.Finding, bool) {
 		return no()
 	}
 
+	if rest == "…" { // all that is kept of what is too short to be a token
+		return yes("The text after the scheme of the Authorization header is too short for a token.", rest,
+			"send the value of access_token; a variable may be empty or undefined")
+	}
 	for _, start := range []string{"unde", "null", "None", `"`, "'", "{", "<", "$", "[obj"} {
 		if strings.HasPrefix(rest, start) {
 			return yes("The token in the Authorization header is a placeholder, a quoted text or a whole answer.",

@@ -346,6 +346,13 @@ var heads = []slip{
 		status: 401,
 		words:  "placeholder",
 	},
+	{
+		hint:   "bearer-placeholder",
+		target: base + "/Patient",
+		head:   "Authorization: Bearer …\n",
+		status: 401,
+		words:  "too short for a token",
+	},
 }
 
 var bodies = []slip{
