@@ -14,6 +14,7 @@ import (
 
 	"fhirdest.example/server/lab"
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/fault/answer"
 	"fhirdest.example/udap/look"
 )
 
@@ -24,6 +25,7 @@ var pages = template.Must(look.Template("").Funcs(template.FuncMap{
 	"clock":   clock,
 	"plural":  plural,
 	"capital": capital,
+	"stage":   stageTitle,
 	"own":     func() string { return version },
 	"base64":  base64.StdEncoding.EncodeToString,
 }).ParseFS(pageFiles, "pages/*.html"))
@@ -137,6 +139,19 @@ func capital(word string) string {
 		return ""
 	}
 	return look.Visible(strings.ToUpper(word[:1]) + word[1:])
+}
+
+// stageTitle returns the name of a stage of faults.
+func stageTitle(stage answer.Stage) string {
+	switch stage {
+	case answer.TLS, answer.FHIR:
+		return strings.ToUpper(string(stage))
+	case answer.IDToken:
+		return "ID token"
+	case answer.Hop:
+		return "Intermediaries"
+	}
+	return capital(string(stage))
 }
 
 // clock writes the time of a day, in UTC.

@@ -22,6 +22,7 @@ type hop struct {
 	Name    string
 	Request digestAt
 	Answer  digestAt
+	Own     bool // it is the destination, with which the others are compared
 	Mapped  bool // its route has another prefix on the other side
 }
 
@@ -67,15 +68,14 @@ func travel(files []string, x *conform.Exchange) *journey {
 
 	j.Hops = append(j.Hops, hop{
 		Name: "destination",
+		Own:  true,
 		Request: digestAt{
 			SHA256: x.Request.SHA256,
 			Bytes:  x.Request.Length,
-			Same:   true,
 		},
 		Answer: digestAt{
 			SHA256: x.Answer.SHA256,
 			Bytes:  x.Answer.Length,
-			Same:   true,
 		},
 	})
 
