@@ -25,7 +25,7 @@ type process struct {
 	d   *servertest.Destination
 }
 
-var listening = regexp.MustCompile(`listening on (127\.0\.0\.1:\d+)`)
+var listening = regexp.MustCompile(`listening on (127\.0\.0\.1:\d+), console (http://127\.0\.0\.1:\d+)`)
 
 func startProcess(t *testing.T, w *servertest.Env, path string) *process {
 	t.Helper()
@@ -50,6 +50,7 @@ func startProcess(t *testing.T, w *servertest.Env, path string) *process {
 		Base:   servertest.Base,
 		Issuer: strings.TrimSuffix(servertest.Base, "/fhir") + "/oauth",
 		Addr:   found[1],
+		Admin:  found[2],
 		HTTP:   w.HTTPClient(found[1]),
 	}}
 }

@@ -1,6 +1,257 @@
 package lab
 
-import "fhirdest.example/udap/conform"
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
 
-// mask replaces the credentials in an exchange.
-func mask(*conform.Exchange) {}
+	"github.com/go-json-experiment/json/jsontext"
+
+	"fhirdest.example/udap/conform"
+)
+
+// mask replaces the credentials in an exchange. Signed documents that are accepted
+// once stay: they have been used.
+func mask(e *conform.Exchange) {
+	oauth := strings.Contains(pathOf(e.Target), "/oauth/")
+	e.Target = maskURL(e.Target)
+	e.Request.Head = maskHead(e.Request.Head)
+	e.Answer.Head = maskHead(e.Answer.Head)
+	e.Request.Body = maskBody(e.Request.Body, oauth)
+	e.Answer.Body = maskBody(e.Answer.Body, oauth)
+}
+
+// Names of what is secret, in parameters and in JSON.
+var (
+	secretNames = []string{
+		"access_token", "actor_token", "client_secret", "device_code", "password", "refresh_token",
+		"subject_token", "token", "user_code",
+	}
+	// signedNames are tokens whose content is shown, without their signatures.
+	signedNames = []string{"id_token", "id_token_hint"}
+	// codeName is secret but in FHIR.
+	codeName = "code"
+)
+
+// shortest is how long a secret must be for something of it to be shown.
+const shortest = 16
+
+// masked returns the beginning of a secret and the beginning of its digest, by which
+// equal ones are recognised. Short ones could be guessed from a digest.
+func masked(secret string) string {
+	if len(secret) < shortest {
+		return "…"
+	}
+	sum := sha256.Sum256([]byte(secret))
+	return strings.ToValidUTF8(secret[:4], "?") + "…" + hex.EncodeToString(sum[:6])
+}
+
+// maskSignature masks the last part of a JWS in compact form.
+func maskSignature(token string) string {
+	i := strings.LastIndexByte(token, '.')
+	if i < 0 || strings.Count(token, ".") != 2 {
+		return masked(token)
+	}
+	return token[:i+1] + masked(token[i+1:])
+}
+
+// maskValue masks the value of a name; ok is false for a name that is no secret.
+func maskValue(name, value string, oauth bool) (shown string, ok bool) {
+	name = strings.ToLower(name)
+	switch {
+	case value == "":
+		return "", false
+	case slices.Contains(secretNames, name), name == codeName && oauth:
+		return masked(value), true
+	case slices.Contains(signedNames, name):
+		return maskSignature(value), true
+	}
+	return "", false
+}
+
+// maskPairs masks the values of secrets in a query or in a form.
+func maskPairs(text string, oauth bool) string {
+	if !strings.Contains(text, "=") {
+		return text
+	}
+
+	pairs := strings.Split(text, "&")
+	for i, pair := range pairs {
+		name, value, _ := strings.Cut(pair, "=")
+		plain, err := url.QueryUnescape(name)
+		if err != nil {
+			plain = name
+		}
+		secret, err := url.QueryUnescape(value)
+		if err != nil {
+			secret = value
+		}
+		if shown, ok := maskValue(strings.TrimSpace(plain), secret, oauth); ok {
+			pairs[i] = name + "=" + shown
+		}
+	}
+	return strings.Join(pairs, "&")
+}
+
+// maskURL masks the values of secrets in the query and the fragment of a URL. Codes are
+// in those of the authorization server alone, and of its clients.
+func maskURL(text string) string {
+	i := strings.IndexAny(text, "?#")
+	if i < 0 {
+		return text
+	}
+
+	fhir := strings.Contains(text[:i], "/fhir/") || strings.HasSuffix(text[:i], "/fhir")
+	query, fragment, has := strings.Cut(text[i+1:], "#")
+	shown := text[:i+1] + maskPairs(query, !fhir)
+	if has {
+		shown += "#" + maskPairs(fragment, !fhir)
+	}
+	return shown
+}
+
+// looseCredentials are credentials wherever they are in a head.
+var looseCredentials = regexp.MustCompile(`(?i)\b(bearer|basic|dpop)[ \t]+([a-z0-9._~+/=-]{8,})`)
+
+// maskHead masks a head, which may be broken.
+func maskHead(head []byte) []byte {
+	if len(head) == 0 {
+		return head
+	}
+
+	lines := bytes.SplitAfter(head, []byte("\n"))
+	var out []byte
+	secret := false
+	for i, line := range lines {
+		text := strings.TrimRight(string(line), "\r\n")
+		end := string(line[len(text):])
+		switch {
+		case i == 0:
+			text = maskStart(text)
+		case secret && text != "" && (text[0] == ' ' || text[0] == '\t'):
+			text = " " + masked(strings.TrimSpace(text))
+		default:
+			text, secret = maskField(text)
+		}
+		out = append(append(out, text...), end...)
+	}
+
+	return looseCredentials.ReplaceAllFunc(out, func(found []byte) []byte {
+		scheme, value, _ := strings.Cut(string(found), " ")
+		if strings.Contains(value, "…") {
+			return found
+		}
+		return []byte(scheme + " " + masked(strings.TrimSpace(value)))
+	})
+}
+
+// maskStart masks a start line.
+func maskStart(line string) string {
+	method, rest, found := strings.Cut(line, " ")
+	if !found || strings.HasPrefix(method, "HTTP/") {
+		return line
+	}
+	target, version := rest, ""
+	if i := strings.LastIndex(rest, " HTTP/"); i >= 0 {
+		target, version = rest[:i], rest[i:]
+	}
+	return method + " " + maskURL(target) + version
+}
+
+// maskField masks a field line, and reports whether its value is a secret, so that a
+// line that continues it is one, too.
+func maskField(line string) (shown string, secret bool) {
+	name, value, found := strings.Cut(line, ":")
+	if !found {
+		return line, false
+	}
+
+	switch strings.ToLower(strings.TrimSpace(name)) {
+	case "authorization", "proxy-authorization":
+		scheme, rest, two := strings.Cut(strings.TrimSpace(value), " ")
+		if !two {
+			return name + ": " + masked(scheme), true
+		}
+		return name + ": " + scheme + " " + masked(strings.TrimSpace(rest)), true
+
+	case "cookie":
+		return name + ":" + maskCookies(value, len(value)), true
+	case "set-cookie":
+		return name + ":" + maskCookies(value, 1), true
+	case "location", "referer", "content-location", "link":
+		return name + ":" + maskURL(value), false
+	}
+	return line, false
+}
+
+// maskCookies masks the values of the first n pairs of a cookie field.
+func maskCookies(text string, n int) string {
+	pairs := strings.Split(text, ";")
+	for i, pair := range pairs[:min(n, len(pairs))] {
+		if name, value, found := strings.Cut(pair, "="); found {
+			pairs[i] = name + "=" + masked(value)
+		} else {
+			pairs[i] = masked(strings.TrimSpace(pair))
+		}
+	}
+	return strings.Join(pairs, ";")
+}
+
+var (
+	// jsonMember is a member whose value is a string, which may lack its end.
+	jsonMember = regexp.MustCompile(`"([A-Za-z_]{1,20})"(\s*:\s*)"((?:[^"\\]|\\.)*)"?`)
+	privateKey = regexp.MustCompile(
+		`-----BEGIN ([A-Z0-9 ]*)PRIVATE KEY-----[^-]*(-----END [A-Z0-9 ]*PRIVATE KEY-----)?`)
+	keyMembers = []string{"d", "p", "q", "dp", "dq", "qi"}
+)
+
+// maskBody masks a body, whatever its media type is.
+func maskBody(body []byte, oauth bool) []byte {
+	if len(body) == 0 {
+		return body
+	}
+
+	out := jsonMember.ReplaceAllFunc(body, func(found []byte) []byte {
+		return maskMember(found, oauth)
+	})
+	out = privateKey.ReplaceAll(out, []byte("-----BEGIN ${1}PRIVATE KEY-----…"))
+
+	switch first := bytes.TrimLeft(out, " \t\r\n"); {
+	case len(first) == 0, bytes.IndexByte([]byte("{[<"), first[0]) >= 0:
+		return out
+	}
+	return []byte(maskPairs(string(out), oauth))
+}
+
+// maskMember masks a member of a JSON object.
+func maskMember(found []byte, oauth bool) []byte {
+	parts := jsonMember.FindSubmatch(found)
+	name := string(parts[1])
+	quoted := append(append([]byte{'"'}, parts[3]...), '"')
+	value, err := jsontext.AppendUnquote(nil, quoted)
+	if err != nil {
+		value = parts[3]
+	}
+
+	shown, ok := maskValue(name, string(value), oauth)
+	if !ok && slices.Contains(keyMembers, name) && len(value) >= 2*shortest && isBase64URL(value) {
+		shown, ok = "…", true
+	}
+	if !ok {
+		return found
+	}
+
+	text, err := jsontext.AppendQuote(nil, shown)
+	if err != nil {
+		text = []byte(`"…"`)
+	}
+	return slices.Concat([]byte(`"`+name+`"`), parts[2], text)
+}
+
+func isBase64URL(text []byte) bool {
+	return len(bytes.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")) == 0
+}
