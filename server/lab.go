@@ -292,6 +292,7 @@ func inLab(c Config, p lab.Place) Config {
 	c.Data = p.Data
 	c.Lab = nil
 	c.Audit = Audit{}
+	c.IDPs = nil // each knows the destination's certificate: a session would change its registration
 	c.Patients = min(c.Patients, labPatients)
 	c.Communities = slices.Clone(c.Communities)
 

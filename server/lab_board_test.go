@@ -53,6 +53,7 @@ func TestBoardOfARealClient(t *testing.T) {
 	if n := chromium.Get(b, "count connections", chromedp.Evaluate[int64](`window.again`)); n != 0 {
 		t.Errorf("the page lost its connection %d times", n)
 	}
+
 	if text := b.Text(); !strings.Contains(text, "HTEST client") {
 		t.Errorf("the lane has not the client's name: %s", text)
 	}
@@ -67,6 +68,7 @@ func TestBoardOfARealClient(t *testing.T) {
 			t.Errorf("no %q on the page of the registration: %s", want, text)
 		}
 	}
+
 	b.Inspect("lab-real-request")
 	b.Open(session.Session.Page)
 	b.Inspect("lab-real-board")
@@ -92,6 +94,7 @@ func TestBoardOfAMistake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	res.Body.Close()
 	b.Eventually(`document.querySelector("[id$=-register-card].bad")`)
 	if text := b.Text(); !strings.Contains(text, "software_statement") {

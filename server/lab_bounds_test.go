@@ -49,10 +49,12 @@ func TestSessionsCannotSeeEachOther(t *testing.T) {
 		if err == nil {
 			t.Errorf("a registration of another session counts at %s", there.Base)
 		}
+
 		if _, err := o.Cancel(context.Background(), found, client.Registration{ClientName: "x"}); err == nil {
 			t.Errorf("a registration of another session is cancelled at %s", there.Base)
 		}
 	}
+
 	if _, err := mine.Client.Get(context.Background(), "Patient?_count=1", mine.Token.Access); err != nil {
 		t.Errorf("the session is disturbed: %v", err)
 	}
@@ -62,6 +64,7 @@ func TestSessionsCannotSeeEachOther(t *testing.T) {
 			t.Errorf("one session has %s", k.Target)
 		}
 	}
+
 	for _, k := range two.Kept() {
 		if strings.Contains(k.Target, one.Session.ID) {
 			t.Errorf("the other session has %s", k.Target)
@@ -74,6 +77,7 @@ func TestUnknownSessionsAreUnknownPaths(t *testing.T) {
 	d := servertest.Start(t, servertest.Lab)
 	known := d.OpenLab(lab.OpenRequest{})
 	guessed := strings.Repeat("0", len(known.Session.ID))
+
 	for _, rest := range []string{
 		"", "/", "/fhir", "/fhir/.well-known/udap", "/fhir/Patient", "/oauth/token", "/oauth/register",
 		"/api/session", "/api/exchanges", "/rows", "/x/1", "/fhir//",
@@ -85,10 +89,12 @@ func TestUnknownSessionsAreUnknownPaths(t *testing.T) {
 			res, body := d.Get("/acme/lab/" + id + rest)
 			other, want := d.Get("/acme/none/" + id + rest)
 			same := res.StatusCode == other.StatusCode && body == want
+
 			for _, h := range []http.Header{res.Header, other.Header} {
 				h.Del("Date")
 				h.Del("Trace-Id")
 			}
+
 			if !same || fmt.Sprint(res.Header) != fmt.Sprint(other.Header) {
 				t.Errorf("%s%s: %s %v %s, want %s %v %s",
 					id, rest, res.Status, res.Header, body, other.Status, other.Header, want)

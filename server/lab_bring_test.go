@@ -43,6 +43,7 @@ func TestTestersBringAClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	chain := labText(t, http.MethodPost, root+"certificate?name=mine", pem.EncodeToMemory(&pem.Block{
 		Type:  "CERTIFICATE REQUEST",
 		Bytes: csr,
@@ -51,6 +52,7 @@ func TestTestersBringAClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := list[0].CheckSignatureFrom(d.A.Issuing.Cert); err != nil {
 		t.Error(err)
 	}

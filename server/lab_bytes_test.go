@@ -71,6 +71,7 @@ func TestTheLabChangesNoByte(t *testing.T) {
 		w.Config.Data = data
 		d := w.Start(w.Listen())
 		defer d.Stop()
+
 		for _, text := range everything() {
 			answers = append(answers, chance.ReplaceAllString(d.Raw(text), "…"))
 		}
@@ -80,12 +81,14 @@ func TestTheLabChangesNoByte(t *testing.T) {
 				t.Errorf("%d of %d exchanges are captured", n, len(answers))
 			}
 		}
+
 		return answers
 	}
 
 	without := run("without")
 	servertest.Lab(w)
 	with := run("with")
+
 	for i, text := range everything() {
 		if without[i] != with[i] {
 			t.Errorf("%s\nanswered without the lab\n%s\nand with it\n%s",

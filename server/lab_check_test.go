@@ -59,6 +59,7 @@ func TestCheckOfTheLab(t *testing.T) {
 					remedies = append(remedies, h.Hint())
 				}
 			}
+
 			if row.want == "" {
 				if len(texts) > 0 {
 					t.Errorf("complaints %q", texts)

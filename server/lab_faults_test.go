@@ -109,12 +109,14 @@ func TestFaultForOneAnswer(t *testing.T) {
 	s, other := d.OpenLab(lab.OpenRequest{}), d.OpenLab(lab.OpenRequest{})
 	s.API("POST", "faults", map[string][]string{"faults": {"fhir-503"}}, http.StatusOK, nil)
 	o := s.Destination.Session(d.A, d.Client(d.A, "https://client.test/a"), "system/Patient.rs")
+
 	for i, want := range []int{503, 200} {
 		got, err := o.Client.Get(context.Background(), "Patient", o.Token.Access)
 		if got.Reply == nil || got.Reply.Status != want {
 			t.Errorf("read %d: %+v, %v", i, got.Reply, err)
 		}
 	}
+
 	if faults(t, s)["fhir-503"].Chosen {
 		t.Error("the fault is still chosen")
 	}
@@ -127,6 +129,7 @@ func TestFaultForOneAnswer(t *testing.T) {
 			t.Errorf("%s: %s %.100s", base, res.Status, body)
 		}
 	}
+
 	if _, body := d.Get(s.Session.Base + "/.well-known/udap"); !strings.Contains(body, "It works!") {
 		t.Errorf("the session with the fault answers %.100s", body)
 	}
@@ -138,6 +141,7 @@ func TestFaultsOfTLSInASession(t *testing.T) {
 	d, _ := faultyLab(t)
 	s := d.OpenLab(lab.OpenRequest{Faults: []string{"tls-expired", "tls-missing-intermediate"}})
 	all := faults(t, s)
+
 	for _, name := range []string{"tls-expired", "tls-missing-intermediate"} {
 		base := all[name].Base
 		at := strings.TrimPrefix(base[:strings.Index(base, "/acme")], "https://fhir.test")
@@ -157,6 +161,7 @@ func TestFaultsOfTLSInASession(t *testing.T) {
 		if res.StatusCode != http.StatusOK {
 			t.Errorf("%s: over it the session answers %s", name, res.Status)
 		}
+
 		expectVerdict(t, s, name, answer.Ignored)
 	}
 }
@@ -184,6 +189,7 @@ func TestNextLinkElsewhereIsSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	res.Body.Close()
 	expectVerdict(t, s, "fhir-next-elsewhere", answer.Ignored)
 }
@@ -194,9 +200,12 @@ func TestFaultySettings(t *testing.T) {
 	w.Listen()
 	servertest.Lab(w)
 	w.WriteIdentity("leaf", w.Client(w.A, "https://client.test/a"))
+
 	for text, change := range map[string]func(*lab.Settings){
 		"lab.faulty: \"nowhere\"": func(s *lab.Settings) { s.Faulty = "nowhere" },
-		"there are no listeners":  func(s *lab.Settings) { s.FaultyAuthority = &lab.AuthoritySettings{Chain: "a-anchor.pem", Key: "a.key"} },
+		"there are no listeners": func(s *lab.Settings) {
+			s.FaultyAuthority = &lab.AuthoritySettings{Chain: "a-anchor.pem", Key: "a.key"}
+		},
 		"lab.faultyAuthority.chain: leaf": func(s *lab.Settings) {
 			s.Faulty = "127.0.0.1:0"
 			s.FaultyAuthority = &lab.AuthoritySettings{Chain: "leaf.pem", Key: "leaf.key"}
@@ -225,11 +234,13 @@ func TestPageOfFaults(t *testing.T) {
 	if res.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %.300s", res.Status, text)
 	}
+
 	for _, f := range answer.All() {
 		if !strings.Contains(text, `value="`+f.Name+`"`) {
 			t.Errorf("no button for %s", f.Name)
 		}
 	}
+
 	base := faults(t, s)["tls-self-signed"].Base
 	for _, part := range []string{"Point the client at <code>" + base + "<", ">noticed<", "Choose none"} {
 		if base == "" || !strings.Contains(text, part) {

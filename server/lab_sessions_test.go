@@ -27,6 +27,7 @@ func TestASessionIsADestination(t *testing.T) {
 			len(k.Traces),
 			k.Assessment.Colour))
 	}
+
 	want := "[discover 200 0 green register 201 1 green token 200 1 green read 200 0 green]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("kept %s, want %s", got, want)

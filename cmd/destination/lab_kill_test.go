@@ -31,6 +31,7 @@ func TestTheLabSurvivesKill(t *testing.T) {
 		if res.StatusCode != 200 {
 			t.Errorf("round %d: a read: %s %s", round, res.Status, body)
 		}
+
 		if n := len(s.Kept()); n != len(before)+1 {
 			t.Errorf("round %d: %d exchanges after a read, want %d", round, n, len(before)+1)
 		}

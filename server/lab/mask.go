@@ -90,10 +90,12 @@ func maskPairs(text string, oauth bool) string {
 		if err != nil {
 			secret = value
 		}
+
 		if shown, ok := maskValue(strings.TrimSpace(plain), secret, oauth); ok {
 			pairs[i] = name + "=" + shown
 		}
 	}
+
 	return strings.Join(pairs, "&")
 }
 
@@ -111,6 +113,7 @@ func maskURL(text string) string {
 	if has {
 		shown += "#" + maskPairs(fragment, !fhir)
 	}
+
 	return shown
 }
 
@@ -126,6 +129,7 @@ func maskHead(head []byte) []byte {
 	lines := bytes.SplitAfter(head, []byte("\n"))
 	var out []byte
 	secret := false
+
 	for i, line := range lines {
 		text := strings.TrimRight(string(line), "\r\n")
 		end := string(line[len(text):])
@@ -137,6 +141,7 @@ func maskHead(head []byte) []byte {
 		default:
 			text, secret = maskField(text)
 		}
+
 		out = append(append(out, text...), end...)
 	}
 
@@ -185,6 +190,7 @@ func maskField(line string) (shown string, secret bool) {
 	case "location", "referer", "content-location", "link":
 		return name + ":" + maskURL(value), false
 	}
+
 	return line, false
 }
 
@@ -224,6 +230,7 @@ func maskBody(body []byte, oauth bool) []byte {
 	case len(first) == 0, bytes.IndexByte([]byte("{[<"), first[0]) >= 0:
 		return out
 	}
+
 	return []byte(maskPairs(string(out), oauth))
 }
 

@@ -139,7 +139,8 @@ func (s *Service) Settings() Settings { return s.cfg.Settings }
 func (s *Service) Issuers() []Issuer { return s.cfg.Issuers }
 
 // Open opens a session, ready to be used. It returns a *RequestError, or ErrFull when
-// there are too many even without those that have expired.
+// there are too many: even without those that have expired, and without one to which
+// nothing came for an hour.
 func (s *Service) Open(ctx context.Context, req OpenRequest) (Session, error) {
 	if err := req.check(); err != nil {
 		return Session{}, err
@@ -163,7 +164,11 @@ func (s *Service) Open(ctx context.Context, req OpenRequest) (Session, error) {
 		Created: now,
 		Expires: now.Add(s.cfg.Settings.Keep),
 	}
-	if err := s.cfg.Store.Create(ctx, session, s.room()); err != nil {
+	err := s.cfg.Store.Create(ctx, session, s.room())
+	if errors.Is(err, ErrFull) && s.closeUnused(ctx) {
+		err = s.cfg.Store.Create(ctx, session, s.room())
+	}
+	if err != nil {
 		return Session{}, err
 	}
 
@@ -179,6 +184,22 @@ func (s *Service) Open(ctx context.Context, req OpenRequest) (Session, error) {
 
 	release()
 	return session, nil
+}
+
+// unused is after how long a session to which nothing came gives its place to another.
+const unused = time.Hour
+
+// closeUnused removes the oldest session that was never used, and reports whether there
+// was one.
+func (s *Service) closeUnused(ctx context.Context) bool {
+	var oldest *Session
+	for _, session := range s.Sessions() {
+		idle := s.cfg.Now().Sub(session.Created) > unused
+		if session.ID != Plain && session.Counts == (Counts{}) && idle {
+			oldest = &session // the newest are first
+		}
+	}
+	return oldest != nil && s.Close(ctx, oldest.ID) == nil
 }
 
 func newID() string {

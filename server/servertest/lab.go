@@ -51,7 +51,7 @@ func (d *Destination) OpenLab(req lab.OpenRequest) *LabSession {
 	d.tb.Helper()
 	s := &LabSession{of: d}
 	d.console(http.MethodPost, "/lab/api/sessions", req, http.StatusCreated, &s.Session)
-	s.Destination = d.at(s.Session)
+	s.Destination = d.At(s.Session)
 	return s
 }
 
@@ -63,8 +63,8 @@ type LabSession struct {
 	of *Destination
 }
 
-// at returns the destination as one that is at a session's base.
-func (d *Destination) at(s lab.Session) *Destination {
+// At returns the destination as one that is at a session's base.
+func (d *Destination) At(s lab.Session) *Destination {
 	there := *d
 	there.Base, there.Issuer = s.Base, s.Issuer
 	return &there
@@ -75,7 +75,7 @@ func (d *Destination) LabSession(id string) *LabSession {
 	d.tb.Helper()
 	s := &LabSession{of: d}
 	d.console(http.MethodGet, "/lab/"+id+"/api/session", nil, http.StatusOK, &s.Session)
-	s.Destination = d.at(s.Session)
+	s.Destination = d.At(s.Session)
 	return s
 }
 

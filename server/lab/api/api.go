@@ -138,6 +138,7 @@ func (a *API) find(id, name string) (found resource, rest string) {
 var ofSession = map[string]resource{
 	"session":     {"GET": (*request).session, "DELETE": (*request).remove},
 	"exchanges":   {"GET": (*request).exchanges},
+	"events":      {"GET": (*request).events},
 	"faults":      {"GET": (*request).catalogue, "POST": (*request).faults},
 	"client":      {"POST": (*request).client},
 	"finish":      {"POST": (*request).finish},
