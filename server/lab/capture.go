@@ -22,13 +22,15 @@ const maxHeadKept = 64 << 10
 // decided.
 type capture struct {
 	live *live
+	over chan struct{} // closed once it is handed on, or is none
 
 	mu       sync.Mutex
 	exchange conform.Exchange
 	ended    bool // on the wire
 	serving  bool // a handler is at work
-	none     bool // it is none of the session's: a page of the lab
-	answered bool // its answer has begun, and it is not handed on yet: the session counts it
+	reached  bool // the request came to the session's site
+	none     bool // it is none of the session's, or is handed on
+	settled  bool // nobody waits for it any more
 }
 
 // Copy is for the listener: it returns what captures a request, or nil for one that
@@ -44,8 +46,9 @@ func (s *Service) Copy(from net.Addr, conn string, head []byte) wire.Copy {
 		return nil
 	}
 
-	return &capture{
+	c := &capture{
 		live: at.live,
+		over: make(chan struct{}),
 		exchange: conform.Exchange{
 			Address: address(from),
 			Conn:    conn,
@@ -53,6 +56,9 @@ func (s *Service) Copy(from net.Addr, conn string, head []byte) wire.Copy {
 			Target:  target,
 		},
 	}
+	c.live.begin(c)
+
+	return c
 }
 
 // requestLine returns method and target of a head, which may be broken.
@@ -99,17 +105,14 @@ func (c *capture) AnswerHead(head []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.exchange.Answer.Head = bytes.Clone(head[:min(len(head), maxHeadKept)])
-	if !c.none && !c.answered {
-		c.answered = true
-		c.live.answers(1)
-	}
 }
 
-// settle ends that the session counts the capture. The caller holds mu.
+// settle ends what waits for the exchange. The caller holds mu.
 func (c *capture) settle() {
-	if c.answered {
-		c.answered = false
-		c.live.answers(-1)
+	if !c.settled {
+		c.settled = true
+		c.live.over(c)
+		close(c.over)
 	}
 }
 
@@ -145,14 +148,22 @@ func (c *capture) Ended(request, answer *wire.Message, cut bool) {
 	c.hand()
 }
 
-// begin notes that a handler of the session begins to work on the request.
-func (c *capture) begin() {
+// begin notes that a handler begins to work on the request. Whether that reaches the
+// session is known at once, or is found out by one that begins later: a page of the lab
+// is none of the session's.
+func (c *capture) begin(reaches bool) {
 	if c == nil {
 		return
 	}
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.serving = true
+	if reaches {
+		c.reached = true
+	} else {
+		c.settle() // it may last
+	}
 }
 
 // done notes that the handler has returned.
@@ -163,18 +174,10 @@ func (c *capture) done() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.serving = false
-	c.hand()
-}
-
-// discard notes that the request is for a page of the lab.
-func (c *capture) discard() {
-	if c == nil {
-		return
+	if !c.reached {
+		c.none = true
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.none = true
-	c.settle()
+	c.hand()
 }
 
 // hand hands the exchange on once it is over. The caller holds mu.
@@ -193,6 +196,7 @@ func (c *capture) hand() {
 	if !c.live.service.inbox.put(handed) {
 		c.live.lose(1)
 	}
+
 	c.settle()
 }
 

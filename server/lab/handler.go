@@ -167,7 +167,9 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 		r = clone
 	}
 
-	captureOf(r).discard()
+	c := captureOf(r)
+	c.begin(false)
+	defer c.done()
 	h.pages.ServeHTTP(w, r)
 }
 
@@ -203,7 +205,7 @@ func (h *handler) serveSession(found at, w http.ResponseWriter, r *http.Request)
 // captured serves a captured request.
 func (h *handler) captured(by http.Handler, w http.ResponseWriter, r *http.Request) {
 	c := captureOf(r)
-	c.begin()
+	c.begin(true)
 	defer c.done()
 	by.ServeHTTP(w, r)
 }

@@ -31,8 +31,7 @@ type live struct {
 	session  Session
 	gone     bool // it is being removed
 	watchers map[*watcher]struct{}
-	begun    int           // answers that have begun and are not handed on
-	settled  chan struct{} // closed when begun becomes 0; nil while it is 0
+	underway map[*capture]struct{} // exchanges that are not handed on
 
 	traces  pendingTraces
 	place   place // guarded by sites.mu
@@ -233,27 +232,28 @@ func (p *pendingTraces) take(ids []string) (found []*trace.Trace) {
 // cannot be framed.
 func (s *Service) Decided(t *trace.Trace) { s.own.add(t) }
 
-// answers changes how many answers have begun and are not handed on.
-func (l *live) answers(change int) {
+// begin notes that an exchange is under way, and over that it is handed on.
+func (l *live) begin(c *capture) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.settled == nil {
-		l.settled = make(chan struct{})
+	if l.underway == nil {
+		l.underway = map[*capture]struct{}{}
 	}
-
-	l.begun += change
-	if l.begun == 0 {
-		close(l.settled)
-		l.settled = nil
-	}
+	l.underway[c] = struct{}{}
 }
 
-// patience is how long a report waits for answers that have begun: a client may ask
-// for it the moment it has the last byte of an answer, before that is handed on.
+func (l *live) over(c *capture) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.underway, c)
+}
+
+// patience is how long a report waits for exchanges that are under way: a client has an
+// answer before the destination knows that it was sent.
 const patience = time.Second
 
-// Settle waits until the answers of a session that have begun are over, for a second at
-// most, and what has ended is stored.
+// Settle waits until the exchanges of a session that are under way now are over, for a
+// second at most, and what has ended is stored.
 func Settle(ctx context.Context, s *Service, id string) error {
 	l, err := s.find(id)
 	if err != nil {
@@ -261,15 +261,15 @@ func Settle(ctx context.Context, s *Service, id string) error {
 	}
 
 	l.mu.Lock()
-	settled := l.settled
+	all := slices.Collect(maps.Keys(l.underway))
 	l.mu.Unlock()
-	if settled != nil {
-		timeout := time.NewTimer(patience)
-		defer timeout.Stop()
+	short, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+
+	for _, c := range all {
 		select {
-		case <-settled:
-		case <-timeout.C:
-		case <-ctx.Done():
+		case <-c.over:
+		case <-short.Done():
 		}
 	}
 
