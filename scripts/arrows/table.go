@@ -325,7 +325,7 @@ var table = []row{
 	{
 		room:   "server/lab/api",
 		reason: "the lab's JSON interface, for programs",
-		ours:   []string{"server/lab", "udap/conform/report", "udap/fault/answer"},
+		ours:   []string{"udap/conform", "server/lab", "udap/conform/report", "udap/fault/answer"},
 		others: []string{strict},
 		less:   []string{"os", "encoding/json"},
 	},
