@@ -161,3 +161,33 @@ func TestSessionsExpire(t *testing.T) {
 		t.Errorf("its directory: %v", err)
 	}
 }
+
+// A session to which nothing came for an hour gives its place to another one; one that
+// was used does not.
+func TestUnusedSessionsMakeRoom(t *testing.T) {
+	var later atomic.Int64
+	d := servertest.Start(t, servertest.Lab, func(w *servertest.Env) {
+		w.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		w.Config.Lab.Sessions = 2
+	})
+	used, idle := d.OpenLab(lab.OpenRequest{}), d.OpenLab(lab.OpenRequest{})
+	d.Get(used.Session.Base + "/metadata")
+	used.Kept()
+
+	open := func() int {
+		return d.Do(http.MethodPost, "/acme/lab/api/sessions", strings.NewReader("{}"),
+			"Content-Type", "application/json").StatusCode
+	}
+	if got := open(); got == http.StatusCreated {
+		t.Error("a session too many is opened")
+	}
+	later.Store(int64(2 * time.Hour))
+	if got := open(); got != http.StatusCreated {
+		t.Errorf("after two hours: %d", got)
+	}
+	for s, want := range map[*servertest.LabSession]int{used: http.StatusOK, idle: http.StatusNotFound} {
+		if res, _ := d.Get(s.Session.Base + "/metadata"); res.StatusCode != want {
+			t.Errorf("%s: %s, want %d", s.Session.ID, res.Status, want)
+		}
+	}
+}
