@@ -87,9 +87,15 @@ func (c Config) assessor(s Session) Assessor {
 	if c.NewAssessor != nil {
 		return c.NewAssessor(s)
 	}
+	var communities []trace.CommunityURI
+	for _, i := range c.Issuers {
+		communities = append(communities, trace.CommunityURI(i.Community))
+	}
 	return assess.New(assess.Setting{
 		Base:    s.Base,
 		Issuer:  s.Issuer,
 		Profile: conform.Profile(s.Profile),
+
+		Communities: communities,
 	})
 }

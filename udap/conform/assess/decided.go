@@ -204,7 +204,15 @@ func isRefusal(s trace.Step) bool {
 	return s.Verdict == trace.Refused || s.Verdict == trace.Observed
 }
 
+// ended are the checks of tokens that a client may learn to have ended by using them.
+// A nonce for a proof is learned by a refusal, too (RFC 9449 8).
+var ended = []string{"bearer.token", "token.refresh_token"}
+
 func (r *request) decision(s trace.Step) {
+	if r.stale && slices.Contains(ended, s.Check) || s.Check == "dpop.nonce" {
+		return
+	}
+
 	rows := byGrant(s.Check, r)
 	for _, id := range rows {
 		if f := r.found(id); f != nil {

@@ -25,6 +25,7 @@ type request struct {
 	answer   jose.Object
 
 	lane     *lane
+	stale    bool // it has a token that was issued here and counts no longer
 	findings []conform.Finding
 }
 

@@ -108,13 +108,22 @@ func (a reading) authorized(r *request) {
 		r.shows("C-11", "S1-066")
 	}
 
-	if known && r.Status == 401 && t.refused == 0 {
+	ended := r.Status == 401 && strings.Contains(r.answered.get("www-authenticate"), string(trace.InvalidToken))
+	if known && ended && t.refused == 0 {
 		t.refused = r.N
+		r.ended("access token", "ask for a new one before expires_in has passed")
 	}
 	if known && r.Status != 401 && t.refused == 0 {
 		r.shows("C-08")
 	}
 	a.allowed(r)
+}
+
+// ended notes a token that was issued here and counts no longer, which a client may
+// learn by using it once.
+func (r *request) ended(what, remedy string) {
+	r.stale = true
+	r.warns("", "the "+what+" counts no longer: it expired, or was revoked", remedy)
 }
 
 // allowed assesses that a client stays within its scopes.

@@ -495,6 +495,11 @@ func (a redeeming) renews(r *request) {
 			found:    "another one",
 		})
 	case !ok:
+	case known.spent != 0 && r.succeeded():
+		r.warns("C-05", "a refresh token that was replaced is used again: its successor was never used",
+			"keep the new refresh token of each answer, and refresh one at a time")
+	case known.spent == 0 && r.refused("token.refresh_token"):
+		r.ended("refresh token", "ask the person again")
 	case known.spent != 0:
 		r.violates("C-05", mistake{
 			text:     "a refresh token that was replaced is used again",

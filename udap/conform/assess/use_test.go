@@ -1,10 +1,12 @@
 package assess_test
 
 import (
+	"net/url"
 	"testing"
 	"time"
 
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/conform/assess"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -67,8 +69,8 @@ var useRows = []rowTest{
 	}, "sooner than the client was asked to wait"},
 	{"C-08", machine, func(s *script) {
 		withToken(s)
-		s.read("/fhir/Patient", s.access(), 401, "{}")
-		s.read("/fhir/Patient", s.access(), 401, "{}")
+		s.expired()
+		s.expired()
 	}, "a token that was refused is used again"},
 	{"C-10", func(s *script) {
 		withToken(s)
@@ -96,6 +98,43 @@ var useRows = []rowTest{
 		s.traces = decided("dpop.htu", "another URL")
 		s.read("/fhir/Patient", s.access(), 400, "{}")
 	}, "another URL"},
+}
+
+// expired reads with a token that counts no longer.
+func (s *script) expired() assess.Assessment {
+	s.t.Helper()
+	s.traces = decided("bearer.token", "it expired")
+	s.head = "Authorization: Bearer " + s.access() + "\r\n"
+	return s.send("GET", "/fhir/Patient", "", "", 401, "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n", "{}")
+}
+
+// A token that has ended may be used once, by which its client learns that; and a
+// proof without the nonce that it then learns is no mistake.
+func TestWhatIsLearnedByARefusal(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	withToken(s)
+	if a := s.expired(); a.Colour != assess.Amber {
+		t.Errorf("an expired token is %s: %s", a.Colour, a.Text)
+	}
+
+	s.traces = decided("dpop.nonce", "no nonce")
+	s.send("POST", "/fhir/Patient/_search", "", "", 401, "", "{}")
+	if w := s.outcome("C-16"); w.Verdict != conform.NotExercised {
+		t.Errorf("C-16 is %s: %s", w.Verdict, w.Text)
+	}
+
+	person := newScript(t, conform.SSRAA2)
+	readyForPerson(person)
+	person.authorize(nil)
+	person.redeem()
+	person.traces = decided("token.refresh_token", "it was withdrawn")
+	form := url.Values{
+		"grant_type":    {"refresh_token"},
+		"refresh_token": {"refresh-3"},
+	}
+	if a := person.posts(form, 400, "{}"); a.Colour != assess.Amber {
+		t.Errorf("a refresh token that was withdrawn is %s: %s", a.Colour, a.Text)
+	}
 }
 
 // busy asks for a token and is asked to wait for half a minute.
