@@ -177,3 +177,25 @@ func TestHitsAreDescribed(t *testing.T) {
 		})
 	}
 }
+
+// What is noted is first on the page of its request, with a sign of its own.
+func TestNotesAreShown(t *testing.T) {
+	d := servertest.Start(t, servertest.Lab)
+	s := d.OpenLab(lab.OpenRequest{Mode: lab.Observe})
+	id := d.Client(d.A, tableURI)
+	c := &forge.Client{
+		URI:   tableURI,
+		Key:   id.Key,
+		Chain: id.Chain,
+	}
+	long := fault.Fault{Claims: map[string]any{"exp": fault.At(time.Hour)}}
+	if got := present(t, s, c, "", fault.Statement, long); got != 201 {
+		t.Fatalf("%d", got)
+	}
+
+	res, page := s.Get(s.Session.Page + "x/1")
+	note, passed := strings.Index(page, "</span>observed</span>"), strings.Index(page, "checks that passed")
+	if res.StatusCode != 200 || note < 0 || passed < note || !strings.Contains(page, `class="verdict warn"`) {
+		t.Errorf("%d, a note at %d, what passed at %d: %s", res.StatusCode, note, passed, page)
+	}
+}

@@ -44,6 +44,7 @@ var tones = map[string]Tone{
 	"usable":    Good,
 
 	"warned":      Warn,
+	"observed":    Warn,
 	"warning":     Warn,
 	"runs out":    Warn,
 	"not shown":   Warn,

@@ -95,8 +95,8 @@ type exchangePage struct {
 	Checks  []decision
 }
 
-// decision is a trace on the page: what was refused or warned of first, then what
-// passed.
+// decision is a trace on the page: what was refused, noted or warned of first, then
+// what passed.
 type decision struct {
 	Trace   *trace.Trace
 	Notable []trace.Step
@@ -106,9 +106,10 @@ type decision struct {
 func newDecision(t *trace.Trace) decision {
 	d := decision{Trace: t}
 	for _, s := range t.Steps {
-		if s.Verdict == trace.Refused || s.Verdict == trace.Warned {
+		switch s.Verdict {
+		case trace.Refused, trace.Observed, trace.Warned:
 			d.Notable = append(d.Notable, s)
-		} else {
+		default:
 			d.Passed = append(d.Passed, s)
 		}
 	}
