@@ -128,8 +128,8 @@ func (f Finding) into(o *conform.Outcome) {
 	if f.Sent != "" {
 		o.Text += "; sent: " + f.Sent
 	}
-	if f.Verdict == conform.Violated || f.Verdict == conform.Warned {
-		o.Section = f.Rule
+	if row, ok := conform.Lookup(o.Row); ok && !strings.HasPrefix(f.Rule, "UDAP Security") {
+		o.Section = row.Section() + " (" + f.Rule + ")"
 	}
 }
 

@@ -84,6 +84,8 @@ func noCode(x *examination) string {
 		return "no client for people was registered"
 	case x.code.why != "":
 		return x.code.why
+	case !x.reachable(tokenEndpoint):
+		return "the metadata names no token endpoint with https"
 	case x.Login == nil:
 		return "needs a person (-user, -password-file)"
 	case x.code.code == "":
