@@ -15,6 +15,9 @@ import (
 
 const liveBoard = `document.getElementById("live").textContent === "Live"`
 
+var unfold = chromedp.Evaluate[chromedp.Void](
+	`document.querySelectorAll("details").forEach(d => { d.open = true })`)
+
 // A tester opens a session on the console; on its public page each step of a real
 // client appears as a card while it is taken, also on a page that has been open for
 // longer than the server's limit for an answer. A card leads to what was sent.
@@ -59,6 +62,7 @@ func TestBoardOfARealClient(t *testing.T) {
 	}
 
 	b.Press("[id$=-register-card]")
+	b.Do("unfold all", unfold)
 	text := b.Text()
 	for _, want := range []string{
 		"software_statement", "HTEST client", "made by the key of x5c[0]", "valid at receipt", "anchor of",
@@ -78,7 +82,8 @@ func TestBoardOfARealClient(t *testing.T) {
 	}
 }
 
-// A mistake is red on the page, in words, and finishing the run begins a new one.
+// A mistake is red on the page, in words, and a slash too many has its hint. Finishing
+// the run begins a new one.
 func TestBoardOfAMistake(t *testing.T) {
 	d := servertest.Start(t, servertest.Lab)
 	session := d.OpenLab(lab.OpenRequest{Name: "second"})
@@ -101,6 +106,12 @@ func TestBoardOfAMistake(t *testing.T) {
 		t.Errorf("the mistake is not named: %s", text)
 	}
 
+	if res, err = d.HTTP.Get(session.Session.Base + "//metadata"); err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	b.Eventually(`document.getElementById("hints").innerText.includes("slash")`)
+
 	b.Open(session.Session.Page + "report")
 	b.Press("main form button")
 	b.Open(session.Session.Page)
@@ -117,8 +128,7 @@ func TestFaultsAreChosenOnTheirPage(t *testing.T) {
 	session := d.OpenLab(lab.OpenRequest{Name: "third"})
 	b := chromium.Start(t, map[string]string{"fhir.test": d.Addr})
 	b.Open(session.Session.Page + "faults")
-	b.Do("unfold all", chromedp.Evaluate[chromedp.Void](
-		`document.querySelectorAll("details").forEach(d => { d.open = true })`))
+	b.Do("unfold all", unfold)
 	b.Press(`button[aria-label="Choose metadata-bad-signature"]`)
 
 	o := session.Destination.Originator(d.A, d.Client(d.A, "https://client1.test/app"))

@@ -61,6 +61,7 @@ func (e *env) attacks() {
 			Lane:   attack,
 			Colour: attack,
 			Text:   attack,
+			Shows:  []string{attack},
 			Findings: []conform.Finding{
 				{Row: attack, Verdict: conform.Violated, Text: attack, Expected: attack, Found: attack, Remedy: attack},
 				{Text: attack},
