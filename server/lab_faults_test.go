@@ -248,3 +248,19 @@ func TestPageOfFaults(t *testing.T) {
 		}
 	}
 }
+
+// A fault stays chosen over a restart, and what clients did before is known after it.
+func TestFaultSurvivesARestart(t *testing.T) {
+	d, later := faultyLab(t)
+	s := d.OpenLab(lab.OpenRequest{Faults: []string{"metadata-html"}})
+	d.Get(s.Session.Base + "/.well-known/udap")
+	expectVerdict(t, s, "metadata-html", answer.Waiting)
+	d.Stop()
+
+	later(time.Minute)
+	again := d.Env.Start(d.Env.Listen())
+	if _, body := again.Get(s.Session.Base + "/.well-known/udap"); !strings.Contains(body, "It works!") {
+		t.Errorf("after the restart: %.100s", body)
+	}
+	expectVerdict(t, again.Reopen(s), "metadata-html", answer.Noticed)
+}

@@ -103,6 +103,15 @@ func (s *LabSession) Kept() []*lab.Kept {
 	}
 }
 
+// Reopen returns a session as this destination, which was started again, has it.
+func (d *Destination) Reopen(s *LabSession) *LabSession {
+	return &LabSession{
+		Session:     s.Session,
+		Destination: d.At(s.Session),
+		of:          d,
+	}
+}
+
 // API asks the session's JSON interface at the console.
 func (s *LabSession) API(method, name string, body any, status int, to any) {
 	s.of.tb.Helper()
