@@ -7,7 +7,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { after, before, test } from 'node:test'
 import { parse } from 'junit2json'
 import * as oauth from 'oauth4webapi'
-import { Client, Session, redirect } from './lab.mjs'
+import { Client, Session, b2b as extension, redirect } from './lab.mjs'
 import { allow, browse, patience, visit } from './people.mjs'
 import { manifest, now } from './sandbox.mjs'
 
@@ -101,6 +101,7 @@ const statement = (change, kind = cc) => ({ ...kind, mistake: { statement: chang
 const assertion = (change) => ({ ...cc, mistake: { assertion: change } })
 const b2b = (change) => assertion((payload) => change(payload.extensions['hl7-b2b'], payload))
 const form = (change) => ({ ...cc, mistake: { tokens: (init) => change(init.body, init.headers) } })
+const basic = (headers) => { headers.authorization = 'Basic Y2xpZW50OnNlY3JldA==' }
 const ask = (change) => ({ ...code, mistake: { authorize: change } })
 const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
 
@@ -179,6 +180,8 @@ const mutants = [
     ...cc, mistake: { sign: () => stranger, statement: (c, h) => { h.alg = 'ES256' } } },
   { name: 'a registration without software_statement', rows: ['S1-071'], says: /software statement/,
     ...cc, mistake: { registration: (body) => { delete body.software_statement } } },
+  { name: 'a registration without udap', rows: ['S1-071'], says: /udap/,
+    ...cc, mistake: { registration: (body) => { delete body.udap } } },
 
   // Authentication tokens.
   { name: 'aud of the assertion is the issuer', rows: ['S1-155'], says: /aud/,
@@ -222,7 +225,7 @@ const mutants = [
   { name: 'the token request has no udap', rows: ['S1-228'], says: /udap/,
     ...form((body) => body.delete('udap')) },
   { name: 'an Authorization header beside the assertion', rows: ['S1-224'], says: /Authorization/,
-    ...form((body, headers) => headers.set?.('authorization', 'Basic Y2xpZW50OnNlY3JldA==') ?? (headers.authorization = 'Basic Y2xpZW50OnNlY3JldA==')) },
+    ...form((body, headers) => basic(headers)) },
   { name: 'a client_secret beside the assertion', rows: ['S1-224'], says: /client_secret/,
     ...form((body) => body.set('client_secret', 'secret-of-the-mutant')) },
   { name: 'another client_assertion_type', rows: ['S1-226'], says: /client_assertion_type/,
@@ -252,6 +255,20 @@ const mutants = [
     } },
   { name: 'redirect_uri of the token request is another', rows: ['S1-143'], says: /redirect_uri/,
     ...code, mistake: { tokens: (init) => init.body.set('redirect_uri', `${redirect}/other`) } },
+  { name: 'an Authorization header in the code flow', rows: ['S1-164'], says: /Authorization/,
+    ...code, mistake: { tokens: (init) => basic(init.headers) } },
+  { name: 'no udap in the code flow', rows: ['S1-171'], says: /udap/,
+    ...code, mistake: { tokens: (init) => init.body.delete('udap') } },
+  { name: 'hl7-b2b in the code flow', rows: ['S1-199'], says: /hl7-b2b/,
+    ...code, mistake: { assertion: (p) => { p.extensions = { 'hl7-b2b': extension } } } },
+  { name: 'another code_verifier', rows: ['S2-13'], says: /code_verifier|PKCE/,
+    ...code, mistake: { tokens: (init) => init.body.set('code_verifier', 'v'.repeat(43)) } },
+  { name: 'a refresh token that was replaced is used again', rows: ['C-05'], says: /refresh token/,
+    run: async (client) => {
+      const { tokens } = await person(client)
+      await client.refresh(tokens.refresh_token)
+      await client.refresh(tokens.refresh_token)
+    } },
 
   // What is done with a token, and with what was announced.
   { name: 'the token is in the query', rows: ['C-01'], says: /URL|query/,
