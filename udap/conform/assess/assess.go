@@ -179,6 +179,7 @@ func (a *Assessor) Add(x *conform.Exchange) Assessment {
 		out.Step = Classify(x.Method, x.Target, x.Request.Body)
 	}
 	out.Colour, out.Text = r.sentence(out.Findings)
+	out.Text = bounded(out.Text)
 
 	a.tally.add(all)
 	r.lane.tally.add(all)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"fhirdest.example/udap/conform"
 	"fhirdest.example/udap/conform/assess"
 )
@@ -71,13 +73,17 @@ func assessAll(t *testing.T, all []*conform.Exchange) {
 			t.Errorf("an assessment without a lane, a colour or a reason: %+v", first)
 		}
 
-		const most, long = 150, 2000
+		if _, err := json.Marshal(first); err != nil {
+			t.Errorf("it cannot be written: %v", err)
+		}
+
+		const most, long = 150, 2600
 		if len(first.Findings) > most {
 			t.Errorf("%d findings", len(first.Findings))
 		}
 		for _, f := range first.Findings {
 			if len(f.Text)+len(f.Expected)+len(f.Found)+len(f.Remedy) > long || f.Text == "" {
-				t.Errorf("a finding of %d bytes: %+v", len(f.Found), f)
+				t.Errorf("a finding of %d bytes, or without text: %+v", len(f.Remedy), f)
 			}
 		}
 	}

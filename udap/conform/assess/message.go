@@ -209,6 +209,10 @@ func (r *request) warns(row, text, remedy string) {
 // add records a finding. Of several about one row the gravest counts.
 func (r *request) add(f conform.Finding) {
 	f.Exchange = r.N
+	for _, text := range []*string{&f.Text, &f.Expected, &f.Found, &f.Remedy} {
+		*text = bounded(*text)
+	}
+
 	for i := range r.findings {
 		if old := &r.findings[i]; old.Row == f.Row && f.Row != "" {
 			if gravity[f.Verdict] > gravity[old.Verdict] {
@@ -220,6 +224,13 @@ func (r *request) add(f conform.Finding) {
 	if len(r.findings) < maxFindings {
 		r.findings = append(r.findings, f)
 	}
+}
+
+// bounded returns a text that any reader of JSON can read, cut after maxText bytes:
+// parts of it may be a client's.
+func bounded(s string) string {
+	const maxText = 600
+	return trace.Cut(strings.ToValidUTF8(s, "\uFFFD"), maxText)
 }
 
 var gravity = map[conform.Verdict]int{
