@@ -164,7 +164,8 @@ func (l *live) keep(all []captured) error {
 		return ErrNoSession
 	}
 
-	kept, next, err := l.admit(ctx, all)
+	before := l.state()
+	kept, next, err := l.admit(ctx, before, all)
 	if err == nil {
 		err = l.service.cfg.Store.Append(ctx, next, exchangesOf(kept))
 	}
@@ -176,7 +177,9 @@ func (l *live) keep(all []captured) error {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	lost := l.session.Counts.Dropped - before.Counts.Dropped // meanwhile
 	l.session.Counts = next.Counts
+	l.session.Counts.Dropped += lost
 	for _, k := range kept {
 		l.publish(Update{Session: l.session, Kept: k})
 	}
@@ -189,7 +192,9 @@ func (l *live) keep(all []captured) error {
 
 // admit numbers and assesses exchanges as far as there is room, and returns them with
 // the session as it then is.
-func (l *live) admit(ctx context.Context, all []captured) (kept []*Kept, next Session, err error) {
+func (l *live) admit(
+	ctx context.Context, before Session, all []captured,
+) (kept []*Kept, next Session, err error) {
 	l.assessing.Lock()
 	defer l.assessing.Unlock()
 	if err := l.assess(ctx); err != nil {
@@ -197,7 +202,7 @@ func (l *live) admit(ctx context.Context, all []captured) (kept []*Kept, next Se
 	}
 
 	settings := l.service.cfg.Settings
-	next = l.state()
+	next = before
 	for _, c := range all {
 		n := int64(size(c.exchange))
 		full := next.Counts.Exchanges >= uint64(settings.Exchanges) || next.Counts.Bytes+n > settings.Size
