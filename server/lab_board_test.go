@@ -38,6 +38,7 @@ func TestBoardOfARealClient(t *testing.T) {
 	if !strings.Contains(b.Text(), "Table 7") || !strings.HasPrefix(b.URL(), d.Admin+"/lab/") {
 		t.Fatalf("at %s: %s", b.URL(), b.Text())
 	}
+	b.Eventually(liveBoard)
 
 	session := d.LabSession(strings.Split(strings.TrimPrefix(b.URL(), d.Admin+"/lab/"), "/")[0])
 	b.Open(session.Session.Page)

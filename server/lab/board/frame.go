@@ -72,14 +72,27 @@ func (v *visit) root() string {
 
 // show answers with a page.
 func (b *Board) show(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
+	b.send(w, r, status, b.draw(name, data))
+}
+
+// draw returns a page; nil when it cannot be made, which is logged.
+func (b *Board) draw(name string, data any) []byte {
 	var out bytes.Buffer
 	if err := pages.ExecuteTemplate(&out, name, data); err != nil {
 		b.Log.Error("a page of the lab could not be made", "page", name, "cause", err)
+		return nil
+	}
+	return out.Bytes()
+}
+
+// send answers with what draw returned.
+func (b *Board) send(w http.ResponseWriter, r *http.Request, status int, page []byte) {
+	if page == nil {
 		http.Error(w, "The page could not be made.", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	write(w, r, status, out.Bytes())
+	write(w, r, status, page)
 }
 
 // fail answers with a page that has one sentence.

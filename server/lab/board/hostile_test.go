@@ -2,6 +2,7 @@ package board_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -197,4 +198,38 @@ func TestStrangers(t *testing.T) {
 	if s, _ := e.Session(sessionID); len(s.Faults) != 1 {
 		t.Errorf("faults %q: our own form alone chooses one", s.Faults)
 	}
+}
+
+// slow is a response whose reader takes nothing until it is released.
+type slow struct {
+	*httptest.ResponseRecorder
+	begun, release chan struct{}
+}
+
+func (s *slow) Write(p []byte) (int, error) {
+	close(s.begun)
+	<-s.release
+	return len(p), nil
+}
+
+// A reader that does not take its page holds up nobody else's.
+func TestSlowReadersHoldUpNobody(t *testing.T) {
+	e := newEnv(t)
+	e.fill()
+	s := &slow{
+		ResponseRecorder: httptest.NewRecorder(),
+		begun:            make(chan struct{}),
+		release:          make(chan struct{}),
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		e.server.Config.Handler.ServeHTTP(s, httptest.NewRequest(http.MethodGet, "/acme/lab/"+sessionID+"/", nil))
+	}()
+
+	<-s.begun
+	e.get(e.page(""))
+	e.get(e.page("x/2"))
+	close(s.release)
+	<-ended
 }

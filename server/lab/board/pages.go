@@ -90,6 +90,7 @@ func (v *visit) board(w http.ResponseWriter, r *http.Request) {
 		Page:  pageNumber(r),
 	}
 	p.Stage = r.URL.Query().Get("stage") != ""
+	var page []byte
 	h.look(func(b *view) {
 		lanes, pages := b.page(p.Page)
 		p.Page = min(p.Page, pages-1)
@@ -103,8 +104,9 @@ func (v *visit) board(w http.ResponseWriter, r *http.Request) {
 		for _, l := range lanes {
 			p.Lanes = append(p.Lanes, v.laneOf(l))
 		}
-		v.show(w, r, http.StatusOK, "board", p)
+		page = v.draw("board", p)
 	})
+	v.send(w, r, http.StatusOK, page) // while others may use the view
 }
 
 // homePage is the list of sessions, with a form to open one.

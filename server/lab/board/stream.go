@@ -84,6 +84,10 @@ type stream struct {
 func (s *stream) run(ctx context.Context, updates <-chan lab.Update) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
+	defer func() {
+		_ = s.control.SetWriteDeadline(time.Time{}) // of what else the connection carries, none is ours
+	}()
+
 	follow := time.NewTicker(following)
 	defer follow.Stop()
 	if len(s.Evidence) == 0 {
