@@ -85,17 +85,6 @@ func (c *Client) Finish(ctx context.Context, id string) (*report.Report, error) 
 	return report.Parse(text)
 }
 
-// Fault chooses the deliberate faults of a session; none: it answers as it should.
-func (c *Client) Fault(ctx context.Context, id string, names ...string) error {
-	body, err := json.Marshal(map[string][]string{"faults": append([]string{}, names...)})
-	if err != nil {
-		return err
-	}
-
-	_, err = c.ask(ctx, http.MethodPost, "/"+id+"/api/faults", body)
-	return err
-}
-
 // Close removes a session with all that it has.
 func (c *Client) Close(ctx context.Context, id string) error {
 	_, err := c.ask(ctx, http.MethodDelete, "/"+id+"/api/session", nil)
