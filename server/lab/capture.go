@@ -70,8 +70,11 @@ func requestLine(head []byte) (method, target string) {
 	if i := strings.LastIndex(rest, " HTTP/"); i >= 0 {
 		rest = rest[:i]
 	}
-	return first, rest
+	return readable(first), readable(rest)
 }
+
+// readable returns bytes of a client as a text that can be stored as JSON.
+func readable(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 func address(from net.Addr) string {
 	if from == nil {
