@@ -79,10 +79,11 @@ func check(ctx context.Context, whole *call) error {
 
 	r, err := examine.Run(ctx, s)
 	if err != nil {
-		return complaint.New(
-			strings.TrimPrefix(err.Error(), "examine: "),
-			"an examination needs a member's certificate (-cert and -key, or -p12) and -anchor",
-		)
+		hint := "an examination needs a member's certificate (-cert and -key, or -p12) and -anchor"
+		if text := err.Error(); strings.Contains(text, "URL") {
+			hint = "the base URL begins with https; -loopback-http is for a server under development"
+		}
+		return complaint.New(strings.TrimPrefix(err.Error(), "examine: "), hint)
 	}
 
 	made, err := c.reported(r)
@@ -98,6 +99,10 @@ func check(ctx context.Context, whole *call) error {
 // verdict is the error of an examination: nil when every row that was exercised is
 // shown, or a warning at most.
 func (c examiner) verdict(ctx context.Context, r *examine.Report, made *report.Report) error {
+	if ctx.Err() == nil && r.Count(conform.NotExercised) == len(r.Findings) {
+		return c.unreached(ctx)
+	}
+
 	var wrong []string
 	if n := made.Summary.Violated; n > 0 {
 		wrong = append(wrong, fmt.Sprintf("%d requirements are violated", n))
@@ -112,6 +117,16 @@ func (c examiner) verdict(ctx context.Context, r *examine.Report, made *report.R
 		return nil
 	}
 	return errors.New(strings.Join(wrong, "; "))
+}
+
+// unreached explains why nothing could be examined, as discover does.
+func (c examiner) unreached(ctx context.Context) error {
+	cl, _, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	cl.Close()
+	return errors.New("nothing could be examined: the destination did not answer at first")
 }
 
 // examination reads what the flags name. All that is wrong is reported at once.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"fhirdest.example/udap/client"
+	"fhirdest.example/udap/conform"
 	"fhirdest.example/udap/forge"
 	"fhirdest.example/udap/trace"
 )
@@ -70,13 +71,17 @@ var codeChecks = []Check{
 		func(x *examination) answer {
 			return redirectedWith(x, map[string]string{"state": ""}, "invalid_request")
 		}),
-	asking("authorize.pkce", "A request without code_challenge is refused", "S2-13",
+	asking("authorize.pkce", "A request without code_challenge, or with one that is not S256, is refused", "S2-13",
 		"UDAP Security 2.0, General: PKCE; RFC 7636 4.4.1", "require code_challenge with S256", true,
 		func(x *examination) answer {
-			return redirectedWith(x, map[string]string{
+			a := redirectedWith(x, map[string]string{
 				"code_challenge":        "",
 				"code_challenge_method": "",
 			}, "invalid_request")
+			if a.verdict != conform.Shown {
+				return a
+			}
+			return redirectedWith(x, map[string]string{"code_challenge_method": "plain"}, "invalid_request")
 		}),
 	asking("authorize.response_type", "Another response_type than code is refused",
 		"S1-258 S1-260 S1-264", codeRules, "answer unsupported_response_type", false,
@@ -322,10 +327,26 @@ func noFrames(x *examination) answer {
 	}
 
 	csp, options := r.header.Get("Content-Security-Policy"), r.header.Get("X-Frame-Options")
-	return held(strings.Contains(csp, "frame-ancestors") || options != "",
-		"frame-ancestors in Content-Security-Policy, or X-Frame-Options",
+	return held(framesRefused(csp, options),
+		"frame-ancestors 'none' or 'self' in Content-Security-Policy, or X-Frame-Options DENY or SAMEORIGIN",
 		"Content-Security-Policy %q, X-Frame-Options %q", csp, options).
 		after("a good authorization request")
+}
+
+// framesRefused reports whether pages of other sites may not show a page in a frame.
+// frame-ancestors counts before X-Frame-Options.
+func framesRefused(csp, options string) bool {
+	for directive := range strings.SplitSeq(csp, ";") {
+		words := strings.Fields(strings.ToLower(directive))
+		if len(words) > 0 && words[0] == "frame-ancestors" {
+			return !slices.ContainsFunc(words[1:], func(source string) bool {
+				return source == "*" || strings.HasSuffix(source, ":")
+			})
+		}
+	}
+
+	options = strings.ToUpper(strings.TrimSpace(options))
+	return options == "DENY" || options == "SAMEORIGIN"
 }
 
 func untrustedProvider(x *examination) answer {

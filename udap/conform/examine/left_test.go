@@ -3,6 +3,7 @@ package examine_test
 import (
 	"bytes"
 	"context"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,6 +59,50 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			}
 			if got := stored(t, d); len(got) != 1 || !strings.Contains(got[0], "https://other.test/app") {
 				t.Errorf("the store has %d registrations: %q", len(got), got)
+			}
+		})
+	}
+}
+
+// What a destination registers by a wrong statement, under another name, is cancelled by
+// the same mistake; where it refuses that, the report names the client_id.
+func TestStraysAreCancelled(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		refuses bool
+	}{
+		{name: "cancelled"},
+		{name: "refused", refuses: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d, _ := start(t)
+			f := newFaulty(t, d)
+			strays := map[any]bool{}
+			f.has(func(e *exchange, next func()) {
+				next()
+				_, claims := e.document()
+				switch {
+				case !e.at(registerPath) || e.refusedBy() != "statement.iss":
+				case !cancels(nil, claims):
+					e.accept()
+					strays[claims["iss"]] = true
+				case !c.refuses:
+					e.set(http.StatusOK, members{"grant_types": []string{}})
+					delete(strays, claims["iss"])
+				}
+			})
+
+			s := setting(t, d, f.address)
+			s.Login = nil
+			r, err := examine.Run(context.Background(), s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left := len(strays) > 0; left != c.refuses || left != (len(r.Left) > 0) {
+				t.Errorf("strays %v, reported %q", strays, r.Left)
+			}
+			if c.refuses && !strings.Contains(r.Left[0], "client_id accepted, registered by a statement with ") {
+				t.Errorf("%q", r.Left)
 			}
 		})
 	}

@@ -102,6 +102,9 @@ var openChecks = []Check{
 		Remedy: "answer BASE/.well-known/udap with 200, without registration and without credentials",
 		run: func(x *examination) answer {
 			x.meta = x.fetchMetadata(x.Client.Community)
+			if x.meta.status == 0 {
+				return skipped("%s", x.meta.reply)
+			}
 			return held(x.meta.err == nil && x.meta.status == http.StatusOK,
 				"200 without credentials", "%s", x.meta.reply).
 				after("GET %s", x.metadataURL(x.Client.Community))

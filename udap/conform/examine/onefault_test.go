@@ -253,6 +253,11 @@ func registrationFaults() []row {
 			name:  "another authentication",
 			fault: answer("token_endpoint_auth_method", "client_secret_basic"),
 		},
+		{check: "register.echo", name: "as a page", fault: func(e *exchange, next func()) {
+			if next(); e.at(registerPath) && e.status/100 == 2 {
+				e.header.Set("Content-Type", "text/html")
+			}
+		}},
 		{check: "register.secret", fault: answer("client_secret", "secret")},
 		{check: "register.claims", fault: answer("iss", "https://client.test/")},
 		{check: "register.certifications", fault: func(e *exchange, next func()) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/udap/conform"
 	"fhirdest.example/udap/forge"
 	"fhirdest.example/udap/trace"
 )
@@ -35,8 +36,8 @@ var personChecks = []Check{
 	redeeming("code.verifier", "A code with another PKCE verifier is refused", "S2-13", "RFC 7636 4.6",
 		"compare the hash of code_verifier with code_challenge",
 		"code_verifier", strings.Repeat("x", 43)),
-	redeeming("code.redirect_uri", "A code without the redirect_uri of its request is refused", "S1-150", exchange,
-		"require the same redirect_uri", "redirect_uri", ""),
+	redeeming("code.redirect_uri", "A code without the redirect_uri of its request, or with another, is refused",
+		"S1-150", exchange, "require the same redirect_uri", "redirect_uri", "", redirectURI+"/elsewhere"),
 	redeeming("code.invalid", "A code that was never issued is refused", "S1-149", exchange,
 		"answer invalid_grant", "code", "no-code-of-this-server"),
 	{
@@ -45,14 +46,7 @@ var personChecks = []Check{
 		Rows:   "S1-148",
 		Rule:   exchange,
 		Remedy: "remember for which client a code was issued",
-		run: func(x *examination) answer {
-			if why := noCode(x); why != "" {
-				return skipped("%s", why)
-			}
-			claims := forge.Assertion(x.register.id, x.meta.endpoint(tokenEndpoint), x.now())
-			r := x.askToken(x.self.Client, codeForm(x, x.code.code), claims)
-			return refused(x, r, "the code, by another client")
-		},
+		run:    codeOfAnother,
 	},
 	{
 		Name:   "code.exchange",
@@ -136,24 +130,52 @@ func returned(name, title, row, remedy string, run func(*examination) answer) Ch
 	}
 }
 
-// redeeming is a check that exchanges a code with one parameter changed. A destination
-// may spend the code by that: the next check gets another one.
-func redeeming(name, title, row, rule, remedy, parameter, value string) Check {
-	c := returned(name, title, row, remedy, func(x *examination) answer {
-		form := codeForm(x, x.code.code)
-		form.Set(parameter, value)
-		if value == "" {
-			form.Del(parameter)
-		}
+// redeeming is a check that exchanges a code with one parameter changed, to each of the
+// values. A destination may spend the code by that: then there is another one.
+func redeeming(name, title, row, rule, remedy, parameter string, values ...string) Check {
+	c := returned(name, title, row, remedy, func(x *examination) (a answer) {
+		for _, value := range values {
+			form := codeForm(x, x.code.code)
+			form.Set(parameter, value)
+			if value == "" {
+				form.Del(parameter)
+			}
 
-		a := refused(x, redeem(x, form), "a code request with "+changeText(map[string]string{parameter: value}))
-		if back, err := x.login(); err == nil {
-			x.code.code = back.Get("code")
+			a = refused(x, redeem(x, form), "a code request with "+changeText(map[string]string{parameter: value}))
+			if back, err := x.login(); err == nil {
+				x.code.code = back.Get("code")
+			}
+			if a.verdict != conform.Shown {
+				return a
+			}
 		}
 		return a
 	})
 	c.Rule = rule
 	return c
+}
+
+// codeOfAnother has another client for people send the code, one that would get a token
+// for a code of its own: nothing but the code's owner is wrong.
+func codeOfAnother(x *examination) answer {
+	if why := noCode(x); why != "" {
+		return skipped("%s", why)
+	}
+	c, err := x.mint(x.Issuer, renamed(x.self.URI), nil)
+	if err != nil {
+		return skipped("%v", err)
+	}
+
+	other := &member{Client: c}
+	r := x.registerAs(other, codeStatement(x, c))
+	if !r.good() || r.id == "" {
+		return skipped("a second client for people was not registered: %s", r.reply)
+	}
+	defer func() { x.cancel(x.ctx, other) }()
+
+	claims := forge.Assertion(r.id, x.meta.endpoint(tokenEndpoint), x.now())
+	got := x.askToken(c, codeForm(x, x.code.code), claims)
+	return refused(x, got, "the code, by another client for people")
 }
 
 func codeForm(x *examination, code string) url.Values {

@@ -2,6 +2,7 @@ package examine_test
 
 import (
 	"context"
+	"crypto/x509"
 	"net/http"
 	"strings"
 	"testing"
@@ -38,6 +39,51 @@ func TestTooManyRequestsIsObeyed(t *testing.T) {
 	}
 	if len(r.Left) > 0 {
 		t.Errorf("left: %v", r.Left)
+	}
+}
+
+// A request that is put off again and again was not refused: what it is about is not
+// exercised. A Retry-After that is a date counts as well.
+func TestWhatIsPutOffIsNotRefused(t *testing.T) {
+	d, _ := start(t)
+	f := newFaulty(t, d)
+	f.has(func(e *exchange, next func()) {
+		if head, _ := e.document(); e.at(registerPath) && head["crit"] != nil {
+			e.set(http.StatusTooManyRequests, members{})
+			e.header.Set("Retry-After", d.Now().Add(time.Second).Format(http.TimeFormat))
+			return
+		}
+		next()
+	})
+
+	s := setting(t, d, f.address)
+	s.Login, s.Wait = nil, time.Millisecond
+	r, err := examine.Run(context.Background(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range failed(r) {
+		t.Errorf("%s: %s", bad.Check, bad.Found)
+	}
+	for _, found := range r.Findings {
+		if found.Check == "statement.crit" && !strings.Contains(found.Reason, "asked to wait each of 4 times: 429") {
+			t.Errorf("%+v", found)
+		}
+	}
+}
+
+// A destination that cannot be reached violates nothing.
+func TestNoAnswerIsNoViolation(t *testing.T) {
+	d, _ := start(t)
+	s := setting(t, d, d.Addr)
+	s.Client.TLSRoots = x509.NewCertPool()
+	r, err := examine.Run(context.Background(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Count(conform.NotExercised) != len(r.Findings) ||
+		!strings.Contains(r.Findings[0].Reason, "no answer: tls: failed to verify certificate") {
+		t.Errorf("%+v", r.Findings[0])
 	}
 }
 

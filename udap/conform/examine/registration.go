@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -118,11 +119,7 @@ func (x *examination) restore() {
 
 // cancel cancels the registration of a member.
 func (x *examination) cancel(ctx context.Context, m *member) *reply {
-	claims := x.goodStatement(m.Client).With("grant_types", []string{})
-	for _, name := range []string{"redirect_uris", "response_types"} {
-		claims = claims.With(name, forge.Absent)
-	}
-	compact, err := m.SignChain(claims, m.Chain...)
+	compact, err := m.SignChain(cancelling(x.goodStatement(m.Client), x.now()), m.Chain...)
 	if err != nil {
 		return &reply{err: err}
 	}
@@ -134,10 +131,46 @@ func (x *examination) cancel(ctx context.Context, m *member) *reply {
 	return r
 }
 
+// stray is a registration that a destination made by a wrong statement, as a client of
+// its own.
+type stray struct {
+	id   string // client_id
+	name string // of the mistake
+	good forge.Claims
+	sign func(forge.Claims) (string, error)
+}
+
+// cancel cancels a registration by the mistake that made it.
+func (s *stray) cancel(ctx context.Context, x *examination) *reply {
+	compact, err := s.sign(cancelling(s.good, x.now()))
+	if err != nil {
+		return &reply{err: err}
+	}
+	return x.postStatement(ctx, compact)
+}
+
+// cancelling returns claims as one that cancels, at another time.
+func cancelling(claims forge.Claims, now time.Time) forge.Claims {
+	claims = claims.With("grant_types", []string{}).
+		With("jti", forge.JTI()).
+		With("iat", now.Unix()).
+		With("exp", now.Add(time.Minute).Unix())
+	for _, name := range []string{"redirect_uris", "response_types"} {
+		claims = claims.With(name, forge.Absent)
+	}
+	return claims
+}
+
 // leave cancels what is left, also when the examination was interrupted.
 func (x *examination) leave(r *Report) {
 	ctx, done := context.WithTimeout(context.WithoutCancel(x.ctx), endingTime)
 	defer done()
+	for _, s := range x.strays {
+		if a := s.cancel(ctx, x); !a.done() {
+			r.Left = append(r.Left, fmt.Sprintf("client_id %s, registered by a statement with %s: %s",
+				trace.Cut(s.id, maxShown), s.name, a))
+		}
+	}
 	for _, m := range x.made {
 		for try := 1; m.left && try <= maxTries; try++ {
 			a := x.cancel(ctx, m)
@@ -254,6 +287,9 @@ func needsCertification(r *reply) bool {
 
 func echoed(x *examination, r *registered) answer {
 	var faults []string
+	if !r.json() {
+		faults = append(faults, fmt.Sprintf("Content-Type %q", r.header.Get("Content-Type")))
+	}
 	if s := r.text("software_statement"); s != r.statement {
 		faults = append(faults, "software_statement is another one, or absent")
 	}
@@ -270,7 +306,8 @@ func echoed(x *examination, r *registered) answer {
 	}
 
 	if len(faults) > 0 {
-		return violated("software_statement and the registered parameters", "%s", strings.Join(faults, "; "))
+		return violated("application/json with software_statement and the registered parameters", "%s",
+			strings.Join(faults, "; "))
 	}
 	return shown("members %s", r.object.Names())
 }

@@ -127,6 +127,12 @@ func signedFaults(t *testing.T, d *servertest.Destination) []row {
 		})},
 		{check: "signed.authorization_endpoint", fault: reclaimed(t, d, "authorization_endpoint", nil)},
 		{check: "signed.token_endpoint", fault: reclaimed(t, d, "token_endpoint", nil)},
+		{
+			check: "signed.token_endpoint",
+			name:  "with http",
+			fault: reclaimed(t, d, "token_endpoint", "http://fhir.test/acme/oauth/token"),
+			also:  []string{"signed.agrees"},
+		},
 		{check: "signed.registration_endpoint", fault: reclaimed(t, d, "registration_endpoint", nil)},
 		{check: "signed.agrees", fault: with("token_endpoint", "https://elsewhere.test/token")},
 	}

@@ -288,8 +288,9 @@ func endpointSigned(name, row string) Check {
 			if !m.object.Has(name) {
 				return skipped("the metadata has no %s", name)
 			}
-			_, ok := m.signed.Claims.Text(name)
-			return held(ok, "a string among the claims", "%s", m.signed.Claims.Show(name))
+			s, ok := m.signed.Claims.Text(name)
+			return held(ok && x.secure(s), "an absolute https URL among the claims",
+				"%s", m.signed.Claims.Show(name))
 		})
 }
 

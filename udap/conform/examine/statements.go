@@ -23,6 +23,9 @@ type refuse []attempt
 
 // note keeps how a request was refused, for the checks on the form of refusals.
 func (x *examination) note(endpoint, name string, r *reply) {
+	if r.busy() {
+		return
+	}
 	if x.refusals == nil {
 		x.refusals = map[string]refuse{}
 	}
@@ -276,11 +279,10 @@ func tryStatements(x *examination, w wrong) answer {
 		if !w.of(f, fault.Statement) {
 			continue
 		}
-		compact, err := f.Make(x.self.Client, x.goodStatement(x.self.Client), x.now())
-		if err != nil {
+		with := func(claims forge.Claims) (string, error) { return f.Make(x.self.Client, claims, x.now()) }
+		if err := t.statement(f.Name, x.goodStatement(x.self.Client), with); err != nil {
 			return skipped("%s: %v", f.Name, err)
 		}
-		t.statement(f.Name, compact)
 	}
 	if w.more != nil {
 		if err := w.more(x, t, x.sendStatement); err != nil {
@@ -292,15 +294,12 @@ func tryStatements(x *examination, w wrong) answer {
 
 // sendStatement is the sender of software statements.
 func (x *examination) sendStatement(t *tries, name string, c *forge.Client, change forge.Claims) error {
-	claims := x.goodStatement(c)
-	for member, value := range change {
-		claims = claims.With(member, value)
-	}
-	compact, err := c.SignChain(claims, c.Chain...)
-	if err == nil {
-		t.statement(name, compact)
-	}
-	return err
+	return t.statement(name, x.goodStatement(c), func(claims forge.Claims) (string, error) {
+		for member, value := range change {
+			claims = claims.With(member, value)
+		}
+		return c.SignChain(claims, c.Chain...)
+	})
 }
 
 // byAnotherKey sends a document with the member's certificate that another key signed.
@@ -329,12 +328,30 @@ func (x *examination) tries() *tries {
 	}
 }
 
-// statement posts a wrong statement. One that is accepted is undone.
-func (t *tries) statement(name, compact string) {
+// statement posts good claims as sign makes them wrong. A statement that is accepted is
+// undone: what it registered as another client is cancelled by the same mistake.
+func (t *tries) statement(
+	name string, good forge.Claims, sign func(forge.Claims) (string, error),
+) error {
 	if t.why != "" {
-		return
+		return nil
 	}
-	t.add(registration, name, t.x.postStatement(t.x.ctx, compact))
+	compact, err := sign(good)
+	if err != nil {
+		return err
+	}
+
+	r := t.x.postStatement(t.x.ctx, compact)
+	if id := r.text("client_id"); r.good() && id != string(t.x.register.id) {
+		t.x.strays = append(t.x.strays, &stray{
+			id:   id,
+			name: name,
+			good: good,
+			sign: sign,
+		})
+	}
+	t.add(registration, name, r)
+	return nil
 }
 
 // add notes an answer to a wrong request.
@@ -368,12 +385,13 @@ func (t *tries) answer(sent string) answer {
 	return a.after("%s%s", sent, strings.Join(t.names, "; "))
 }
 
-// replayStatement posts the statement of the registration again. Nothing is changed by
-// it, if it is accepted.
+// replayStatement registers anew and posts the same statement again: one of the
+// beginning may have expired. Nothing is changed by it, if it is accepted.
 func replayStatement(x *examination) answer {
 	t := x.tries()
 	if t.why == "" {
-		t.statement("the statement that was used", x.register.statement)
+		x.restore()
+		t.add(registration, "the statement that was used", x.postStatement(x.ctx, x.register.statement))
 	}
 	return t.answer("")
 }

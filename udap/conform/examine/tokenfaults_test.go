@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"fhirdest.example/udap/conform/examine"
 )
 
 // tokenFaults are what can be wrong with the token endpoint.
@@ -22,6 +24,14 @@ func tokenFaults() []row {
 	extended := func(_, claims members) bool { return claims["extensions"] != nil }
 	return []row{
 		{check: "token.issued", fault: refusesTokens("client_credentials", "invalid_client")},
+		{check: "token.issued", name: "with 201", fault: answering(tokenPath, func(e *exchange, _ members) {
+			e.status = http.StatusCreated
+		})},
+		{check: "token.issued", name: "as a page", fault: func(e *exchange, next func()) {
+			if next(); e.at(tokenPath) && e.status == http.StatusOK {
+				e.header.Set("Content-Type", "text/html")
+			}
+		}},
 		{check: "token.access_token", fault: answer("access_token", nil)},
 		{check: "token.access_token", name: "with a line break", fault: answer("access_token", "a\r\nb")},
 		{check: "token.token_type", fault: answer("token_type", nil)},
@@ -128,6 +138,7 @@ func authorizeFaults() []row {
 				e.status, e.header, e.answer = http.StatusOK, http.Header{}, []byte("<h1>Sign in</h1>")
 			}
 		})},
+		{check: "authorize.pkce", name: "plain", fault: repaired("code_challenge_method", is("plain"), "S256")},
 		{check: "authorize.response_type", fault: repaired("response_type", is("coupon"), "code")},
 		{check: "authorize.error.state", fault: onAuthorize(func(e *exchange, q url.Values) {
 			if q.Get("response_type") == "coupon" {
@@ -148,6 +159,12 @@ func authorizeFaults() []row {
 			next()
 			e.header.Del("Content-Security-Policy")
 			e.header.Del("X-Frame-Options")
+		}},
+		{check: "authorize.frames", name: "of every site", fault: func(e *exchange, next func()) {
+			next()
+			if e.header.Get("Content-Security-Policy") != "" {
+				e.header.Set("Content-Security-Policy", "default-src 'self'; frame-ancestors *")
+			}
 		}},
 		{check: "authorize.prompt_none", fault: repaired("prompt", is("none"), "consent")},
 		{check: "authorize.idp", fault: func(e *exchange, next func()) {
@@ -200,6 +217,13 @@ func codeFaults() []row {
 			return strings.HasPrefix(f.Get("code_verifier"), "xxxx")
 		}),
 		lacking("code.redirect_uri", func(f url.Values) bool { return !f.Has("redirect_uri") }),
+		{
+			check: "code.redirect_uri",
+			name:  "another",
+			fault: lacking("", func(f url.Values) bool {
+				return strings.HasSuffix(f.Get("redirect_uri"), "/elsewhere")
+			}).fault,
+		},
 		lacking("code.invalid", func(f url.Values) bool { return f.Get("code") == "no-code-of-this-server" }),
 		{check: "code.client", fault: codeOfAnother()},
 		{check: "code.exchange", fault: refusesTokens("authorization_code", "invalid_grant")},
@@ -231,16 +255,21 @@ func returning(change func(url.Values)) fault {
 	}
 }
 
-// codeOfAnother accepts a good code from the client that has no redirect URI.
+// codeOfAnother accepts a good code from every client for people, and from no other.
 func codeOfAnother() fault {
-	machines := map[any]bool{}
+	var owner any
+	others := map[any]bool{}
 	return func(e *exchange, next func()) {
 		next()
 		_, claims := e.document()
-		if e.at(registerPath) && e.status/100 == 2 && claims["redirect_uris"] == nil {
-			machines[e.object()["client_id"]] = true
+		if e.at(registerPath) && e.status/100 == 2 && claims["redirect_uris"] != nil {
+			id := e.object()["client_id"]
+			if owner == nil {
+				owner = id
+			}
+			others[id] = id != owner
 		}
-		if e.at(tokenPath) && e.form().Has("code") && e.status >= http.StatusBadRequest && machines[claims["iss"]] {
+		if e.at(tokenPath) && e.form().Has("code") && e.status >= http.StatusBadRequest && others[claims["iss"]] {
 			e.accept()
 		}
 	}
@@ -261,6 +290,15 @@ func lifeFaults() []row {
 		{check: "change.community", fault: mixed()},
 		{check: "cancel.accepted", fault: refuses("invalid_client_metadata", cancels)},
 		{check: "cancel.effective", fault: undead()},
+		{
+			check: "cancel.effective",
+			name:  "of a replaced client_id",
+			fault: immortal(),
+			also:  []string{"change.client_id"},
+			change: func(s *examine.Setting) {
+				s.OtherIssuer = nil
+			},
+		},
 	}
 }
 
@@ -274,7 +312,6 @@ func cancels(_, claims members) bool {
 // The previous one ends, or goes on.
 func replaced(ends bool) fault {
 	var previous, uri any
-	const further = "the-next-client-id"
 	ended := false
 	return func(e *exchange, next func()) {
 		next()
@@ -294,6 +331,21 @@ func replaced(ends bool) fault {
 		}
 	}
 }
+
+// immortal is a destination that gives a changed registration another client_id, which
+// gets tokens for ever; the previous one ends.
+func immortal() fault {
+	replace := replaced(true)
+	return func(e *exchange, next func()) {
+		replace(e, next)
+		if _, claims := e.document(); e.at(tokenPath) && claims["iss"] == further {
+			e.accept()
+		}
+	}
+}
+
+// further is the client_id of a registration that was replaced.
+const further = "the-next-client-id"
 
 // mixed is a destination that takes the URI of a member of another community for that of
 // the first.

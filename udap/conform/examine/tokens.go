@@ -132,7 +132,9 @@ var tokenChecks = []Check{
 				return skipped("%s", why)
 			}
 			x.issued = x.token()
-			return held(x.issued.good(), "200 and a token", "%s", x.issued).
+			ok := x.issued.status == http.StatusOK && x.issued.json()
+			return held(x.issued.good() && ok, "200 and a token, of application/json",
+				"%s, of %q", x.issued, x.issued.header.Get("Content-Type")).
 				after("a good authentication token with hl7-b2b, scope %q", x.register.scope)
 		},
 	},
@@ -333,7 +335,8 @@ var lifeChecks = []Check{
 			if _, ok := x.mayAsk(); !ok {
 				return skipped("no token can be asked for")
 			}
-			return held(!x.token().good(), "a refusal of the previous client_id", "a token").
+			r := x.token()
+			return held(!r.good(), "a refusal of the previous client_id", "%s", r).
 				after("a token request of the previous client_id")
 		}),
 	{
@@ -355,6 +358,7 @@ var lifeChecks = []Check{
 			if why, ok := x.mayRegister(); !ok {
 				return skipped("%s", why)
 			}
+			keepChange(x)
 			x.ended = x.cancel(x.ctx, x.self)
 			return held(x.ended.done(), "200", "%s", x.ended).after("the statement with grant_types []")
 		},
@@ -398,6 +402,13 @@ func changing(
 	}
 }
 
+// keepChange goes on with the client_id of the changed registration.
+func keepChange(x *examination) {
+	if x.change != nil && x.change.good() && x.change.id != "" {
+		x.register = x.change
+	}
+}
+
 // otherCommunity registers the same URI in another community: the registration of the
 // first must go on as it was.
 func otherCommunity(x *examination) answer {
@@ -408,9 +419,7 @@ func otherCommunity(x *examination) answer {
 	if err != nil {
 		return skipped("%v", err)
 	}
-	if x.change != nil && x.change.id != "" {
-		x.register = x.change
-	}
+	keepChange(x)
 
 	other := &member{Client: c}
 	r := x.registerAs(other, x.goodStatement(c).With("client_name", "Examination, of another community"))

@@ -54,27 +54,39 @@ func (x *examination) send(
 		if r.status != 0 {
 			x.lost = 0
 		}
-		busy := r.status == http.StatusTooManyRequests ||
-			r.status == http.StatusServiceUnavailable && r.header.Get("Retry-After") != ""
-		if !busy || try == maxTries {
+		if !r.busy() {
+			return r
+		}
+		if try == maxTries {
+			x.busy = r
 			return r
 		}
 
 		select {
 		case <-ctx.Done():
 			return &reply{err: ctx.Err()}
-		case <-time.After(min(x.Wait, retryAfter(r.header))):
+		case <-time.After(min(x.Wait, retryAfter(r.header, x.now()))):
 		}
 	}
 }
 
-// retryAfter reads Retry-After in seconds; without one it is a second.
-func retryAfter(h http.Header) time.Duration {
-	n, err := strconv.Atoi(h.Get("Retry-After"))
-	if err != nil || n < 1 {
-		return time.Second
+// busy reports whether the destination asks for the same request later.
+func (r *reply) busy() bool {
+	return r.status == http.StatusTooManyRequests ||
+		r.status == http.StatusServiceUnavailable && r.header.Get("Retry-After") != ""
+}
+
+// retryAfter reads Retry-After, in seconds or a date (RFC 9110 10.2.3); without one it
+// is a second.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	wait := time.Second
+	if n, err := strconv.ParseUint(text, 10, 16); err == nil {
+		wait = time.Duration(n) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		wait = at.Sub(now)
 	}
-	return time.Duration(n) * time.Second
+	return max(wait, time.Second)
 }
 
 func (x *examination) once(
