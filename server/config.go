@@ -100,6 +100,8 @@ type Config struct {
 
 	// Lab is the place for sessions of clients under test; none: there is none.
 	Lab *lab.Settings `yaml:"lab,omitempty"`
+
+	session string // URL of the session whose site this is, ending in a slash; empty: the destination itself
 }
 
 // TLS is the certificate of the private URL, and who may connect.

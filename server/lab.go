@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -291,6 +292,7 @@ func inLab(c Config, p lab.Place) Config {
 	c.Issuer = p.Issuer
 	c.Data = p.Data
 	c.Lab = nil
+	c.session = p.Session.Page
 	c.Audit = Audit{}
 	c.IDPs = nil // each knows the destination's certificate: a session would change its registration
 	c.Patients = min(c.Patients, labPatients)
@@ -314,6 +316,18 @@ func inLab(c Config, p lab.Place) Config {
 	}
 
 	return c
+}
+
+// labReserved are the URIs of certificates that the lab issues. They count in their own
+// session alone, and never at the destination, whether it still has a lab or not.
+func labReserved(c Config) udap.Reserved {
+	if c.session == "" {
+		return udap.Reserved{Below: site(c.Public) + "/lab/"}
+	}
+	return udap.Reserved{
+		Below: site(strings.TrimSuffix(c.session, "/")) + "/",
+		Own:   c.session,
+	}
 }
 
 // checkLab complains about what is written of the lab.

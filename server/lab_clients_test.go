@@ -14,6 +14,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/server/lab"
 	"fhirdest.example/server/servertest"
+	"fhirdest.example/udap/client"
 )
 
 // clientOf asks for a certificate at the public site.
@@ -111,4 +112,62 @@ func TestTestersActAsNobodyElse(t *testing.T) {
 	} {
 		clientOf(t, s, req, http.StatusBadRequest)
 	}
+}
+
+// Whoever asks gets a certificate of the lab. It counts in its own session: neither in
+// another one, nor at the destination, nor when the destination has no lab any more.
+func TestCertificatesOfTestersCountInTheirSessionAlone(t *testing.T) {
+	d := servertest.Start(t, servertest.Lab)
+	s, other := d.OpenLab(lab.OpenRequest{}), d.OpenLab(lab.OpenRequest{Mode: lab.Observe})
+	without := d.Config
+	without.Lab, without.Data = nil, "without"
+
+	for _, community := range []string{servertest.URIA, servertest.URIB} {
+		of := d.A
+		if community == servertest.URIB {
+			of = d.B
+		}
+		c := clientOf(t, s, lab.ClientRequest{Community: community, Purpose: "T-TREAT"}, http.StatusCreated)
+		id, err := certs.ParsePKCS12(c.PKCS12, c.Password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Destination.Session(of, id, "system/Patient.rs")
+
+		for name, there := range map[string]*servertest.Destination{
+			"another session": other.Destination,
+			"the destination": d,
+		} {
+			refusedAt(t, name, there.Originator(of, id))
+		}
+	}
+
+	d.Stop()
+	c := d.Client(d.A, s.Session.Page+"client/1")
+	d.Env.Config = without
+	refusedAt(t, "the destination without a lab", d.Env.Start(d.Listen()).Originator(d.A, c))
+}
+
+// refusedAt sees that no client is registered.
+func refusedAt(t *testing.T, name string, o *client.Client) {
+	t.Helper()
+	found, err := o.Discover(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	_, err = o.Register(t.Context(), found, client.Registration{
+		ClientName: "stranger",
+		Contacts:   []string{"mailto:a@client.test"},
+		Scope:      "system/Patient.rs",
+	})
+	if err == nil || !strings.Contains(err.Error(), "unapproved_software_statement") {
+		t.Errorf("%s: registration: %v", name, err)
+	}
+}
+
+// The plain session is the destination, so it has no certificates for testers.
+func TestPlainSessionIssuesNothing(t *testing.T) {
+	d := servertest.Start(t, servertest.Lab)
+	d.Plain().API(http.MethodPost, "client", lab.ClientRequest{}, http.StatusBadRequest, nil)
 }

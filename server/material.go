@@ -151,6 +151,7 @@ func orNone(names []string) string {
 func (l *loader) member(at string, c Community) *member {
 	policy := c.policy(new(complaint.List), at) // checkSite has complained
 	policy.AIA = c.AIA
+	policy.Reserved = labReserved(l.cfg)
 	m := &member{udap: &udap.Community{
 		URI:    trace.CommunityURI(c.URI),
 		Name:   c.Name,

@@ -247,6 +247,22 @@ func checkEndEntity(c *x509.Certificate) *certFault {
 	return nil
 }
 
+// checkReserved refuses a leaf that was issued for another place. It has been through
+// checkEndEntity, so its names can be read.
+func checkReserved(leaf *x509.Certificate, reserved Reserved) *certFault {
+	uris, _ := RawSANURIs(leaf)
+	uri := reserved.first(uris)
+	if uri == "" {
+		return nil
+	}
+	return &certFault{
+		check:    checkPlace,
+		expected: "a certificate that the community issued to a member",
+		found:    "one that a lab issued to a tester, for " + trace.Cut(uri, 150),
+		remedy:   "use it in the session of the lab that issued it: it counts nowhere else",
+	}
+}
+
 var (
 	oidExtKeyUsage    = asn1.ObjectIdentifier{2, 5, 29, 37}
 	oidAnyExtKeyUsage = "2.5.29.37.0"

@@ -43,6 +43,8 @@ var (
 		"S1-105 S1-176")
 	checkLeaf = trace.NewCheck("chain.leaf", "The signer's certificate is an end entity's and may sign",
 		"S1-105 S1-176")
+	checkPlace = trace.NewCheck("chain.place",
+		"The leaf was not issued for another place: what a lab issues counts in one session alone", "S1-105 S1-176")
 	checkUsage = trace.NewCheck("chain.usage", "The leaf has an extended key usage that the community asks for",
 		"S1-105 S1-176")
 	checkRevocation = trace.NewCheck("chain.revocation",

@@ -3,6 +3,7 @@ package udap
 import (
 	"crypto/x509"
 	"slices"
+	"strings"
 	"time"
 
 	"fhirdest.example/udap/jose"
@@ -51,6 +52,28 @@ type Policy struct {
 	Revocation RevocationRule
 	JKU        bool // experimental: an authentication token may carry jku and kid in place of x5c
 	UDAPNumber bool // "udap": 1 as a number is accepted with a warning
+	Reserved   Reserved
+}
+
+// Reserved are the URIs of certificates that count in one place alone, although an
+// authority of the community issued them: those that a lab issues to whoever asks. A
+// certificate with a name that begins with Below is refused, unless the name begins
+// with Own as well. The zero value reserves nothing.
+type Reserved struct {
+	Below string // such as https://fhir.example/lab/
+	Own   string // such as https://fhir.example/lab/1/; empty: there is no exception
+}
+
+// first returns the first of some URI names that is reserved for another place; empty:
+// none is.
+func (r Reserved) first(uris []string) string {
+	for _, uri := range uris {
+		own := r.Own != "" && strings.HasPrefix(uri, r.Own)
+		if r.Below != "" && strings.HasPrefix(uri, r.Below) && !own {
+			return uri
+		}
+	}
+	return ""
 }
 
 // SelfCertifier in place of a certifier's URI lets each client certify itself.

@@ -86,6 +86,10 @@ func findPaths(s *search, leaf *x509.Certificate) ([][]*x509.Certificate, *certF
 
 	s.extend([]*x509.Certificate{leaf})
 	if len(s.paths) > 0 {
+		if f := checkReserved(leaf, s.community.Policy.Reserved); f != nil {
+			s.note(f, 0, leaf, 2000)
+			return nil, s.nearest
+		}
 		return s.paths, nil
 	}
 

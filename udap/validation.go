@@ -181,7 +181,7 @@ func (val *validation) passPath(found *foundPaths) {
 	val.tr.Pass(checkPath, "a path to an anchor", found.shown)
 	for _, k := range [...]trace.Check{
 		checkCertForm, checkCertKey, checkCertSig, checkCertCA, checkCertDates, checkCertNames,
-		checkCertPolicy, checkLeaf, checkUsage,
+		checkCertPolicy, checkLeaf, checkPlace, checkUsage,
 	} {
 		val.tr.Pass(k, "", "")
 	}

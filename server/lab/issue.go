@@ -48,8 +48,14 @@ const maxClients = 100
 // cannot be issued.
 func (s *Service) IssueClient(ctx context.Context, id string, req ClientRequest) (*Client, error) {
 	l, err := s.find(id)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case id == Plain:
+		return nil, &RequestError{
+			Member: "client",
+			Text:   "no certificate of the lab counts at the destination itself: open a session",
+		}
 	}
 
 	by := issuing{s.cfg}
