@@ -63,8 +63,8 @@ type view struct {
 	Organization string
 
 	Name     string
-	Root     string // URL of the session's pages
-	Query    string // of the choice
+	Root     string       // URL of the session's pages
+	Query    template.URL // of the choice
 	Issuers  []lab.Issuer
 	Anchors  []certificate
 	TLS      []certificate
@@ -116,7 +116,7 @@ func (m Material) view(c Choice) (*view, error) {
 		query.Set("purpose", treatment)
 	}
 
-	v.Query = query.Encode()
+	v.Query = template.URL(query.Encode()) // it is escaped once
 	return v, v.plain()
 }
 
@@ -139,7 +139,16 @@ func (m Material) issuer(community string) (*lab.Issuer, error) {
 // plain returns an error unless everything that goes into a program is the same in
 // the quotes of each language.
 func (v *view) plain() error {
-	for _, s := range []string{v.Base, v.Issuer, v.Community, v.Client, v.Purpose, v.Organization, v.Root, v.Query} {
+	for _, s := range []string{
+		v.Base,
+		v.Issuer,
+		v.Community,
+		v.Client,
+		v.Purpose,
+		v.Organization,
+		v.Root,
+		string(v.Query),
+	} {
 		if strings.ContainsFunc(s, func(r rune) bool {
 			return r < ' ' || r > '~' || strings.ContainsRune("\"'\\`$", r)
 		}) {

@@ -3,6 +3,7 @@ package bring_test
 import (
 	"crypto/x509"
 	"html"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -101,6 +102,36 @@ func TestProgramsAreFilledIn(t *testing.T) {
 		})
 	}
 }
+
+// TestLinksKeepTheChoice: what the page links to is for the community and the client
+// that were chosen, not for the first community.
+func TestLinksKeepTheChoice(t *testing.T) {
+	m := material(t)
+	chosen := bring.Choice{
+		Community: string(udap.TEFCACommunity),
+		Name:      "qhin",
+	}
+	body, err := m.Page(chosen)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	links := download.FindAllStringSubmatch(string(body), -1)
+	if len(links) != 6 {
+		t.Fatalf("%d links to files: %q", len(links), links)
+	}
+	for _, l := range links {
+		query, err := url.ParseQuery(html.UnescapeString(l[2]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if query.Get("community") != chosen.Community || query.Get("name") != chosen.Name {
+			t.Errorf("the link to %s asks for %q", l[1], query)
+		}
+	}
+}
+
+var download = regexp.MustCompile(`href="bring/([^"?]+)\?([^"]*)"`)
 
 // TestChoicesThatCannotBe: what would end a quotation in a program gets into none.
 func TestChoicesThatCannotBe(t *testing.T) {
