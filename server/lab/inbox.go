@@ -214,9 +214,9 @@ func (l *live) admit(
 		next.Counts.Exchanges++
 		next.Counts.Bytes += n
 		e := l.finish(c, next.Counts.Exchanges)
-		j := l.assessor.Add(e)
-		l.assessments = append(l.assessments, j)
-		kept = append(kept, &Kept{Exchange: e, Assessment: j})
+		found := l.assessor.Add(e)
+		l.assessments = append(l.assessments, found)
+		kept = append(kept, &Kept{Exchange: e, Assessment: found})
 	}
 
 	return kept, next, nil

@@ -137,7 +137,7 @@ func (l *live) assess(ctx context.Context) error {
 	return nil
 }
 
-// judged returns stored exchanges with what is found about them.
+// assessed returns stored exchanges with what is found about them.
 func (l *live) assessed(ctx context.Context, found []*conform.Exchange) ([]*Kept, error) {
 	l.assessing.Lock()
 	defer l.assessing.Unlock()

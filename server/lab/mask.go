@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -146,11 +147,8 @@ func maskHead(head []byte) []byte {
 	}
 
 	return looseCredentials.ReplaceAllFunc(out, func(found []byte) []byte {
-		scheme, value, _ := strings.Cut(string(found), " ")
-		if strings.Contains(value, "…") {
-			return found
-		}
-		return []byte(scheme + " " + masked(strings.TrimSpace(value)))
+		parts := looseCredentials.FindSubmatch(found)
+		return fmt.Appendf(nil, "%s %s", parts[1], masked(string(parts[2])))
 	})
 }
 

@@ -24,6 +24,8 @@ func TestCredentialsAreMasked(t *testing.T) {
 		{"alone", request("GET / HTTP/1.1\r\nauthorization:"+secret+"\r\n\r\n", ""), nil},
 		{"continued", request("GET / HTTP/1.1\r\nAuthorization : Bearer\r\n "+secret+"\r\n\r\n", ""), nil},
 		{"bare carriage return", request("GET / HTTP/1.1\r\nX: a\rAuthorization: Bearer "+secret+"\r\n\r\n", ""), nil},
+		{"another field", request("GET / HTTP/1.1\r\nX-Forwarded-Auth: Bearer\t"+secret+"\r\nY: a\r\n\r\n", ""),
+			[]string{"X-Forwarded-Auth: Bearer " + short, "Y: a\r\n"}},
 		{"proxy", request("GET / HTTP/1.1\r\nProxy-Authorization: Basic "+secret+"\r\n\r\n", ""), nil},
 		{"cookies",
 			request("GET / HTTP/1.1\r\nCookie: a="+secret+"; b="+secret+"\r\n\r\n", ""), []string{"a=", "b="}},
