@@ -10,6 +10,7 @@ import (
 	"fhirdest.example/server/lab"
 	"fhirdest.example/server/servertest/chromium"
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/conform/assess"
 )
 
 // shown returns the texts of the elements of a selector.
@@ -242,6 +243,7 @@ func TestPagesAreAccessible(t *testing.T) {
 func assessment(lane, colour string, joined ...string) lab.Assessment {
 	return lab.Assessment{
 		Lane:   lane,
+		Client: assess.Known{Name: "client " + lane},
 		Colour: colour,
 		Text:   "what was seen",
 		Joined: joined,

@@ -18,6 +18,7 @@ import (
 	"fhirdest.example/server/lab/board"
 	"fhirdest.example/server/servertest/chromium"
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/conform/assess"
 	"fhirdest.example/udap/fault/answer"
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
@@ -293,6 +294,7 @@ func (e *env) fill() {
 
 	e.add(e.exchange(conform.Other, 404, "/acme/lab/"+sessionID+"/fhir//.well-known/udap"), lab.Assessment{
 		Lane:   "c99",
+		Client: assess.Known{Name: "client at 192.0.2.2"},
 		Colour: "red",
 		Text:   "not found",
 		Findings: []conform.Finding{
@@ -304,14 +306,25 @@ func (e *env) fill() {
 func (e *env) client(i int, uri string) {
 	c := e.world.Client(e.t, e.world.A.Int, uri, nil)
 	claims := c.Statement(udaptest.Now)
-	if i%2 == 0 {
-		claims["client_name"] = "Client " + uri
-	}
+	known := assess.Known{Name: "client at 192.0.2.1"}
 	statement := c.Sign(e.t, claims)
 
 	for j, step := range []conform.Step{conform.Discover, conform.Register, conform.Token, conform.Read}[:4-i%3] {
 		x := e.exchange(step, 200, "/acme/lab/"+sessionID+"/oauth/register")
-		a := lab.Assessment{Lane: fmt.Sprint("c", i), Colour: "green", Text: "accepted"}
+		if step == conform.Register {
+			known.Name, known.URI = uri, trace.ClientURI(uri)
+			known.Community = udaptest.CommunityA
+			if i%2 == 0 {
+				known.Name = "Client " + uri
+			}
+		}
+
+		a := lab.Assessment{
+			Lane:   fmt.Sprint("c", i),
+			Client: known,
+			Colour: "green",
+			Text:   "accepted",
+		}
 		if step == conform.Register {
 			body := `{"software_statement":"` + statement + `","certifications":[],"udap":"1"}`
 			x.Request.Body, x.Request.Length = []byte(body), int64(len(body))
@@ -351,6 +364,7 @@ func (e *env) client(i int, uri string) {
 			for range 40 {
 				e.add(e.exchange(step, 200, "/acme/lab/"+sessionID+"/fhir/Patient"), lab.Assessment{
 					Lane:   fmt.Sprint("c", i),
+					Client: known,
 					Colour: "green",
 					Text:   "read",
 				})

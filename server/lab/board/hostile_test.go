@@ -13,6 +13,7 @@ import (
 	"fhirdest.example/server/lab"
 	"fhirdest.example/server/servertest/chromium"
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/conform/assess"
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
@@ -59,7 +60,12 @@ func (e *env) attacks() {
 
 		x.Traces = []*trace.Trace{tr, nil}
 		e.add(x, lab.Assessment{
-			Lane:   attack,
+			Lane: attack,
+			Client: assess.Known{
+				Name:      attack,
+				URI:       attack,
+				Community: attack,
+			},
 			Colour: attack,
 			Text:   attack,
 			Shows:  []string{attack},

@@ -1,7 +1,6 @@
 package board
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -78,8 +77,6 @@ type lane struct {
 	Key       string // as the assessment has it
 	Name      string
 	About     string
-	URI       string
-	Community string
 	First     uint64
 	Last      uint64
 	FirstSeen time.Time
@@ -90,7 +87,6 @@ type lane struct {
 	Furthest  conform.Step // the last step of the order that was granted
 
 	changed uint64
-	named   string // by the client itself
 }
 
 // item is one line of the list of the latest requests.
@@ -341,25 +337,15 @@ func (l *lane) describe(e *entry) {
 		return
 	}
 
-	id := identify(e.Exchange)
-	name, about := l.Name, l.About
-	if id.name != "" {
-		l.named = shorten(id.name, 120)
+	known := e.Assessment.Client
+	name, about := shorten(known.Name, 120), string(known.Community)
+	if uri := string(known.URI); uri != "" && uri != known.Name {
+		about = uri
 	}
-	if id.uri != "" {
-		l.URI = shorten(id.uri, 200)
-	}
+	about = shorten(about, 200)
 
-	if id.community != "" {
-		l.Community = shorten(id.community, 200)
-	}
-
-	l.Name = cmp.Or(l.named, l.URI, l.Name, "client at "+e.Address)
-	l.About = l.Community
-	if l.named != "" && l.URI != "" {
-		l.About = l.URI
-	}
 	if l.Name != name || l.About != about {
+		l.Name, l.About = name, about
 		l.changed = e.Exchange.N
 	}
 }

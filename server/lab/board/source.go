@@ -6,7 +6,6 @@ import (
 
 	"fhirdest.example/server/lab"
 	"fhirdest.example/udap/conform"
-	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/look"
 )
 
@@ -55,37 +54,4 @@ var tones = map[string]look.Tone{
 	"green": look.Good,
 	"amber": look.Warn,
 	"red":   look.Bad,
-}
-
-// identity is what an exchange has about its client.
-type identity struct {
-	name      string // as it names itself at registration
-	uri       string // that the destination verified
-	community string
-}
-
-// identify returns what an exchange has about its client.
-func identify(x *conform.Exchange) (id identity) {
-	for _, t := range x.Traces {
-		if t != nil && t.Client != "" {
-			id.uri, id.community = string(t.Client), string(t.Community)
-		}
-	}
-
-	if x.Step != conform.Register {
-		return id
-	}
-
-	for _, f := range tokensOf(&x.Request, "") {
-		if f.where != "software_statement" {
-			continue
-		}
-		if jws, fault := jose.Open(f.compact, nil); fault == nil {
-			id.name, _ = jose.Text(jws.Claims["client_name"])
-			uri, _ := jose.Text(jws.Claims["iss"])
-			id.uri = cmp.Or(id.uri, uri)
-		}
-	}
-
-	return id
 }

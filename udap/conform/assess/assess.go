@@ -32,12 +32,20 @@ type Assessment struct {
 	Exchange uint64       `json:"exchange"`
 	Lane     string       `json:"lane"`             // id of the lane
 	Joined   []string     `json:"joined,omitempty"` // lanes that turned out to be this one
+	Client   Known        `json:"client"`
 	Step     conform.Step `json:"step"`
 	Colour   Colour       `json:"colour"`
 	Text     string       `json:"text"` // why, in one sentence
 	// Findings are what was wrong, and hints; Shows are the rows that it shows.
 	Findings []conform.Finding `json:"findings,omitempty"`
 	Shows    []string          `json:"shows,omitempty"`
+}
+
+// Known is what is known about a client since an exchange of it.
+type Known struct {
+	Name      string             `json:"name"`                // as it names itself; else its URI or address
+	URI       trace.ClientURI    `json:"uri,omitempty"`       // verified, or else that of its statement
+	Community trace.CommunityURI `json:"community,omitempty"` // verified
 }
 
 // Assessor assesses the clients of one session. Its methods must not be called at
@@ -165,6 +173,7 @@ func (a *Assessor) Add(x *conform.Exchange) Assessment {
 		Exchange: x.N,
 		Lane:     r.lane.ID,
 		Joined:   joined,
+		Client:   r.lane.known(),
 		Step:     x.Step,
 	}
 	all := a.binding(r.findings)

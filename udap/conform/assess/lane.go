@@ -1,6 +1,7 @@
 package assess
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,7 +49,8 @@ type lane struct {
 	Lane
 	tally tally
 	into  *lane
-	named bool // by more than an address
+	named bool   // by more than an address
+	own   string // the name that it has given itself
 
 	announced *announced
 	last      *registration // the registration that counts
@@ -243,7 +245,7 @@ func (a *Assessor) open(r *request) *lane {
 		Lane: Lane{
 			ID:      fmt.Sprintf("c%d", r.N),
 			Address: r.Address,
-			Name:    r.Address,
+			Name:    "client at " + r.Address,
 			First:   r.Received,
 			Colour:  Green,
 		},
@@ -305,26 +307,30 @@ func (l *lane) visit(r *request) {
 
 // describe takes over what a request has about its client.
 func (l *lane) describe(r *request) {
-	if community, uri := verified(r); uri != "" && l.ID != restID {
+	if l.ID == restID {
+		return
+	}
+
+	if community, uri := verified(r); uri != "" {
 		l.Community, l.Client = community, uri
 	}
-	if r.doc == nil || r.doc.jws == nil || l.ID == restID {
-		return
-	}
-
-	if len(r.doc.certs) > 0 {
+	if r.doc != nil && len(r.doc.certs) > 0 {
 		l.Certificate = trace.Cut(jose.CertName(r.doc.certs[0]), maxShown)
 	}
-	if r.doc.kind != statement {
-		return
-	}
-	if l.Client == "" {
-		l.Client = trace.ClientURI(trace.Cut(r.doc.text("iss"), maxShown))
+	if r.doc != nil && r.doc.kind == statement {
+		l.Client = cmp.Or(l.Client, trace.ClientURI(trace.Cut(r.doc.text("iss"), maxShown)))
+		l.own = cmp.Or(trace.Cut(strings.TrimSpace(r.doc.text("client_name")), maxShown), l.own)
 	}
 
-	l.Name = string(l.Client)
-	if name := r.doc.text("client_name"); name != "" {
-		l.Name = trace.Cut(name, maxShown)
+	l.Name = cmp.Or(l.own, string(l.Client), l.Name)
+}
+
+// known returns what is known about the client now.
+func (l *lane) known() Known {
+	return Known{
+		Name:      l.Name,
+		URI:       l.Client,
+		Community: l.Community,
 	}
 }
 

@@ -54,6 +54,59 @@ func TestTwoClientsAreTwoLanes(t *testing.T) {
 	}
 }
 
+// A lane has the name of its client: the address at first, then the URI that is known,
+// then the name in a statement, which a statement without one does not end.
+func TestNamesOfClients(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	if got := s.discover(nil).Client; got.Name != "client at "+s.assess.Lanes()[0].Address || got.URI != "" {
+		t.Errorf("first %+v", got)
+	}
+
+	verified := []*trace.Trace{
+		{
+			Community: udaptest.CommunityA,
+			Client:    udaptest.Client1URI,
+		},
+	}
+	want := assess.Known{
+		Name: udaptest.Client1URI,
+		URI:  udaptest.Client1URI,
+	}
+	s.claims = change("client_name", nil)
+	if got := s.register().Client; got != want {
+		t.Errorf("with a statement without a name %+v", got)
+	}
+
+	s.traces = verified
+	s.claims = change("client_name", "The client")
+	want.Name, want.Community = "The client", udaptest.CommunityA
+	if got := s.register().Client; got != want {
+		t.Errorf("with a name, verified %+v", got)
+	}
+
+	for _, none := range []any{nil, " \t"} {
+		s.claims = change("client_name", none)
+		if got := s.register().Client; got != want {
+			t.Errorf("with the name %v again %+v", none, got)
+		}
+	}
+}
+
+// What the destination verified is the name of a client that the session never saw
+// register.
+func TestNameOfAnEarlierClient(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	s.traces = []*trace.Trace{
+		{
+			Community: udaptest.CommunityA,
+			Client:    udaptest.Client1URI,
+		},
+	}
+	if got := s.token().Client.Name; got != udaptest.Client1URI {
+		t.Errorf("the client is named %q", got)
+	}
+}
+
 // A client that sends another one's client_id has its own lane, by its certificate.
 func TestAnotherOnesName(t *testing.T) {
 	one := newScript(t, conform.SSRAA2)
