@@ -52,9 +52,12 @@ func (s *Server) openLab() error {
 		Issuers:  s.start.lab,
 		Store:    s.site.stores.lab,
 		Origins:  origins,
-		NewSite:  s.newLabSite,
-		Now:      s.deps.Now,
-		Log:      s.deps.Log,
+
+		Communities: labCommunities(s.cfg),
+
+		NewSite: s.newLabSite,
+		Now:     s.deps.Now,
+		Log:     s.deps.Log,
 	})
 	if err != nil {
 		return complaint.New(fmt.Sprintf("lab: %v", err), "look at the directory lab in the data directory")
@@ -65,6 +68,19 @@ func (s *Server) openLab() error {
 	missing := http.HandlerFunc(http.NotFound)
 	s.adminHandler = consoleOf(s.site, s.labPages("/lab/", true)(missing))
 	return nil
+}
+
+// labCommunities returns the communities whose members a session knows, with the
+// profiles that bind them where a session has none.
+func labCommunities(c Config) []lab.Community {
+	var out []lab.Community
+	for _, m := range c.Communities {
+		out = append(out, lab.Community{
+			URI:     m.URI,
+			Profile: m.Profile,
+		})
+	}
+	return out
 }
 
 // labPages are the pages of the lab and its JSON interface, at the console or at the

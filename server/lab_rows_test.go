@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"fhirdest.example/server/lab"
@@ -178,4 +179,31 @@ func personFlow(t *testing.T, s *servertest.LabSession) {
 	must(err)
 	_, err = o.Cancel(ctx, found, registration)
 	must(err)
+}
+
+// A session without a profile assesses each client by the profile of its community.
+func TestASessionHasTheProfilesOfItsCommunities(t *testing.T) {
+	d := servertest.Start(t, servertest.Lab, func(w *servertest.Env) {
+		for i := range w.Config.Communities {
+			if m := &w.Config.Communities[i]; m.URI == servertest.URIA {
+				m.Profile = string(conform.SSRAA1)
+			}
+		}
+	})
+
+	for profile, second := range map[string]bool{
+		"":                     false,
+		string(conform.SSRAA2): true,
+	} {
+		s := d.OpenLab(lab.OpenRequest{Profile: profile})
+		machineFlow(t, s)
+		var report struct {
+			Rows []conform.Outcome `json:"rows"`
+		}
+		s.API(http.MethodGet, "report.json", nil, http.StatusOK, &report)
+		has := slices.ContainsFunc(report.Rows, func(o conform.Outcome) bool { return o.Row == "S2-13" })
+		if has != second {
+			t.Errorf("profile %q: the report has S2-13: %t", profile, has)
+		}
+	}
 }

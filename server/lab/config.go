@@ -25,6 +25,9 @@ type Config struct {
 	Store    Store
 	Origins  Origins // of listeners for deliberate faults
 
+	// Communities are those whose members are known in every session.
+	Communities []Community
+
 	// NewSite returns what answers below the URLs of a session.
 	NewSite func(Place) (Site, error)
 	// NewAssessor returns what assesses the exchanges of a session, from the first on;
@@ -33,6 +36,12 @@ type Config struct {
 
 	Now func() time.Time // required
 	Log *slog.Logger     // required
+}
+
+// Community is a trust community of the destination.
+type Community struct {
+	URI     string
+	Profile string // of Profiles, for sessions that have none; empty: ssraa-2
 }
 
 // Issuer is the issuing authority of a trust community that the lab may use.
@@ -87,10 +96,14 @@ func (c Config) assessor(s Session) Assessor {
 	if c.NewAssessor != nil {
 		return c.NewAssessor(s)
 	}
-	var communities []trace.CommunityURI
-	for _, i := range c.Issuers {
-		communities = append(communities, trace.CommunityURI(i.Community))
+	var communities []assess.Community
+	for _, m := range c.Communities {
+		communities = append(communities, assess.Community{
+			URI:     trace.CommunityURI(m.URI),
+			Profile: conform.Profile(m.Profile),
+		})
 	}
+
 	return assess.New(assess.Setting{
 		Base:    s.Base,
 		Issuer:  s.Issuer,

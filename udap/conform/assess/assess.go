@@ -1,6 +1,7 @@
 package assess
 
 import (
+	"cmp"
 	"time"
 
 	"fhirdest.example/udap/conform"
@@ -10,11 +11,19 @@ import (
 
 // Setting is what an Assessor knows of the session.
 type Setting struct {
-	Base    string          // FHIR base URL
-	Issuer  string          // of the authorization server
-	Profile conform.Profile // decides which rows bind
+	Base   string // FHIR base URL
+	Issuer string // of the authorization server
 
-	Communities []trace.CommunityURI // of the destination
+	// Profile decides which rows bind. Empty: that of each client's community does.
+	Profile conform.Profile
+
+	Communities []Community // of the destination
+}
+
+// Community is a trust community of the destination.
+type Community struct {
+	URI     trace.CommunityURI
+	Profile conform.Profile // empty: ssraa-2
 }
 
 // Colour is how a step of a client went.
@@ -54,6 +63,8 @@ type Assessor struct {
 	set   Setting
 	tally tally
 
+	widest conform.Profile // of those of the clients so far; empty: none is known
+
 	lanes []*lane        // those that are no part of another
 	rest  *lane          // of clients beyond maxLanes; nil: there are fewer
 	byKey *memory[*lane] // see lane.go for the keys
@@ -79,9 +90,6 @@ type Assessor struct {
 
 // New returns an Assessor of a session without exchanges.
 func New(s Setting) *Assessor {
-	if s.Profile == "" {
-		s.Profile = conform.SSRAA2
-	}
 	return &Assessor{
 		set:        s,
 		tally:      tally{},
@@ -176,7 +184,7 @@ func (a *Assessor) Add(x *conform.Exchange) Assessment {
 		Client:   r.lane.known(),
 		Step:     x.Step,
 	}
-	all := a.binding(r.findings)
+	all := a.binding(r)
 	for _, f := range all {
 		if f.Verdict == conform.Shown {
 			out.Shows = append(out.Shows, f.Row)
@@ -201,38 +209,42 @@ func (a *Assessor) Add(x *conform.Exchange) Assessment {
 // read.
 func (a *Assessor) hints(r *request) {
 	place := hint.Place{
-		Base:        a.set.Base,
-		Issuer:      a.set.Issuer,
-		Communities: a.set.Communities,
+		Base:   a.set.Base,
+		Issuer: a.set.Issuer,
 	}
+	for _, c := range a.set.Communities {
+		place.Communities = append(place.Communities, c.URI)
+	}
+
 	for _, f := range place.Find(r.Exchange) {
 		r.add(f)
 	}
 }
 
-// binding returns the findings about rows that bind under the session's profile.
-func (a *Assessor) binding(all []conform.Finding) []conform.Finding {
+// binding returns the findings about rows that bind the client of a request.
+func (a *Assessor) binding(r *request) []conform.Finding {
+	profile := a.profile(r)
 	var out []conform.Finding
-	for _, f := range all {
+	for _, f := range r.findings {
 		row, known := conform.Lookup(f.Row)
-		if f.Row == "" || known && row.Binds(conform.Client, a.set.Profile) {
+		if f.Row == "" || known && row.Binds(conform.Client, profile) {
 			out = append(out, f)
 		}
 	}
 	return out
 }
 
-// Rows returns the outcome of every row that binds a client under the session's
-// profile, over all clients of the session.
+// Rows returns the outcome of every row that binds a client of the session, over all
+// of its clients.
 func (a *Assessor) Rows() []conform.Outcome {
-	return a.tally.outcomes(a.set.Profile)
+	return a.tally.outcomes(cmp.Or(a.set.Profile, a.widest, conform.SSRAA2))
 }
 
 // LaneRows returns the outcomes for one client; nil if there is no such lane.
 func (a *Assessor) LaneRows(id string) []conform.Outcome {
 	for _, l := range a.lanes {
 		if l.ID == id {
-			return l.tally.outcomes(a.set.Profile)
+			return l.tally.outcomes(a.of(l.Community))
 		}
 	}
 	return nil

@@ -28,7 +28,7 @@ func (a redeeming) business(r *request) {
 
 	ext, _ := r.extensions()
 	b2b, err := jose.ParseObject(ext["hl7-b2b"])
-	tefca := a.set.Profile == conform.TEFCA
+	tefca := a.profile(r) == conform.TEFCA
 	if tefca {
 		purpose{r}.tefcaNames(ext)
 	}

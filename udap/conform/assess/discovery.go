@@ -15,6 +15,8 @@ type discovering struct{ *Assessor }
 
 // announced is what a client last got as the metadata.
 type announced struct {
+	community trace.CommunityURI // that was asked for; empty: none
+
 	n      uint64
 	bad    string // why signed_metadata must not be trusted; empty: nothing was found
 	gone   bool   // 404 or 204: no UDAP here
@@ -50,15 +52,34 @@ func (a discovering) discovery(r *request) {
 	switch {
 	case r.Method != "GET":
 	case r.Status == 404, r.Status == 204:
-		r.lane.announced = &announced{
-			n:    r.N,
-			gone: true,
-		}
+		r.lane.learns(&announced{
+			community: asked(r),
+			n:         r.N,
+			gone:      true,
+		})
 	case r.Status == 200:
-		r.lane.announced = a.readMetadata(r)
+		r.lane.learns(a.readMetadata(r))
 		a.metadata.set(r.Address, r.lane.announced)
 	}
 }
+
+// asked returns the community for whose metadata a request asks.
+func asked(r *request) trace.CommunityURI {
+	return trace.CommunityURI(trace.Cut(r.query.Get("community"), maxURL))
+}
+
+// learns takes note of metadata. A client that is in several communities may find one
+// that is unknown, or whose metadata it must not trust, and go on in another.
+func (l *lane) learns(m *announced) {
+	old := l.announced
+	if old != nil && old.sound() && !m.sound() && old.community != m.community {
+		return
+	}
+	l.announced = m
+}
+
+// sound reports whether nothing was found that forbids to go on.
+func (m *announced) sound() bool { return !m.gone && m.bad == "" }
 
 // community assesses the parameter community (UDAP Security 2.0, 2.4).
 func (a discovering) community(r *request, values []string) {
@@ -87,8 +108,9 @@ func (a discovering) community(r *request, values []string) {
 // readMetadata returns the metadata that an answer has, with what is wrong about it.
 func (a discovering) readMetadata(r *request) *announced {
 	m := &announced{
-		n:     r.N,
-		plain: r.answer,
+		community: asked(r),
+		n:         r.N,
+		plain:     r.answer,
 	}
 	if r.Answer.Length > int64(len(r.Answer.Body)) && !r.Cut {
 		return m // not kept whole: nothing can be known

@@ -1,6 +1,7 @@
 package assess_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"strings"
@@ -37,6 +38,7 @@ type script struct {
 	sign   func(c udaptest.Claims) string // makes the next JWT
 	form   func(f url.Values)
 	head   string // further lines of the request
+	target string // of the next request for metadata
 	traces []*trace.Trace
 
 	id     string // client_id
@@ -126,7 +128,9 @@ func (s *script) discover(edit func(plain, signed udaptest.Claims)) assess.Asses
 			edit(plain, signed)
 		}
 	})
-	return s.send("GET", metadata, "", "", 200, "Content-Type: application/json\r\n", string(doc))
+	target := cmp.Or(s.target, metadata)
+	s.target = ""
+	return s.send("GET", target, "", "", 200, "Content-Type: application/json\r\n", string(doc))
 }
 
 // register registers as a client of client_credentials.
