@@ -211,6 +211,7 @@ func (c *capture) noteFault(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.exchange.Fault = name
+	c.exchange.FaultFrom = c.live.service.cfg.Now()
 }
 
 // captureOf returns what captures a request; nil when nothing does.

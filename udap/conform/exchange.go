@@ -51,5 +51,7 @@ type Exchange struct {
 	Cut    bool    `json:"cut,omitzero"` // the answer was cut off before its end
 
 	Traces []*trace.Trace `json:"traces,omitempty"` // of the decisions made about it
-	Fault  string         `json:"fault,omitempty"`  // name of the deliberate fault that the answer has
+
+	Fault     string    `json:"fault,omitempty"`    // name of the deliberate fault that the answer has
+	FaultFrom time.Time `json:"faultFrom,omitzero"` // no byte with the fault was sent before
 }

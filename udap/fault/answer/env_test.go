@@ -88,8 +88,13 @@ func (m *mark) Unwrap() http.ResponseWriter { return m.ResponseWriter }
 type exchangeKey struct{}
 
 func applied(r *http.Request, fault string) {
-	r.Context().Value(exchangeKey{}).(*conform.Exchange).Fault = fault
+	e := r.Context().Value(exchangeKey{}).(*conform.Exchange)
+	e.Fault = fault
+	e.FaultFrom = r.Context().Value(clockKey{}).(func() time.Time)()
 }
+
+// clockKey is where a request's context has the clock.
+type clockKey struct{}
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := f.record(r)
@@ -112,7 +117,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	to.ServeHTTP(&mark{w, e}, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e)))
+	ctx := context.WithValue(r.Context(), exchangeKey{}, e)
+	to.ServeHTTP(&mark{w, e}, r.WithContext(context.WithValue(ctx, clockKey{}, f.now)))
 }
 
 // record keeps a request.

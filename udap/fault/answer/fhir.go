@@ -196,16 +196,37 @@ func repeatedPage() *Fault {
 		Ignored: "the same page again",
 		Silence: Noticed,
 		reads: func(h *history) decide {
+			page := again(h.faulty.Target)
 			return func(e *conform.Exchange) (Verdict, string) {
-				if e.Step == conform.Read && e.Target == h.faulty.Target {
+				switch {
+				case e.Step != conform.Read || again(e.Target) != page:
+					return "", ""
+				case e.Target != page:
+					return Noticed, "it began anew: " + shown(e)
+				case e.Target == h.faulty.Target:
 					return Ignored, "it read the same page again: " + shown(e)
 				}
-				return "", ""
+				return "", "" // that it is the same page is not known before it was read
 			}
 		},
 	}, resources, func(m *Message, w *workshop) error {
-		return nextLink(m, origin(w.Base)+m.Request.URL.RequestURI())
+		return nextLink(m, origin(w.Base)+again(m.Request.URL.RequestURI()))
 	})
+}
+
+// repeated is json in a spelling that no client chooses: by it a page that was reached
+// over a link differs from the same search, sent once more.
+const repeated = "_format=%6Ason"
+
+// again returns the target of a page with the mark of a link to it.
+func again(target string) string {
+	switch {
+	case strings.HasSuffix(target, repeated):
+		return target
+	case strings.Contains(target, "?"):
+		return target + "&" + repeated
+	}
+	return target + "?" + repeated
 }
 
 // bait is the id of a resource that does not exist.

@@ -90,6 +90,9 @@ func (f *Fault) after(
 		if e.Received.After(out.Until) {
 			break
 		}
+		if f.Stage != TLS && e.Received.Before(faulty.FaultFrom) {
+			continue // it was under way already
+		}
 		if v, text := decide(e); v != "" {
 			out.Verdict, out.Text, out.Decided = v, text, e.N
 			return out
