@@ -2,11 +2,13 @@ package board
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"html/template"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +29,9 @@ var pages = template.Must(look.Template("").Funcs(template.FuncMap{
 	"capital": capital,
 	"stage":   stageTitle,
 	"own":     func() string { return version },
-	"base64":  base64.StdEncoding.EncodeToString,
+	"file":    dataURL,
+	"below":   below,
+	"seconds": seconds,
 }).ParseFS(pageFiles, "pages/*.html"))
 
 // version changes with our own style sheet and script, so that both can be kept.
@@ -42,7 +46,9 @@ type frame struct {
 	Site    string
 	Root    string // of the lab
 	List    bool
+	Open    bool // sessions may be opened here
 	Session *lab.Session
+	Of      string // name of the session, on pages that have another title
 	Here    string // name of the page among those of the session
 	Notice  string
 	Problem string
@@ -55,6 +61,7 @@ func (b *Board) frame(title string) frame {
 		Site:  b.Site,
 		Root:  b.Root,
 		List:  b.List,
+		Open:  b.Open,
 	}
 }
 
@@ -62,7 +69,15 @@ func (v *visit) frame(title, here string) frame {
 	f := v.Board.frame(title)
 	f.Session = &v.Session
 	f.Here = here
+	if here != "board" {
+		f.Of = sessionName(&v.Session)
+	}
 	return f
+}
+
+// sessionName returns what a session is called on pages.
+func sessionName(s *lab.Session) string {
+	return cmp.Or(s.Name, "Lab session "+shorten(s.ID, 8))
 }
 
 // root returns the path of the session's pages.
@@ -146,10 +161,11 @@ func title(step conform.Step) string {
 	return capital(string(step))
 }
 
-// capital writes a word as the beginning of a line.
+// capital writes a word as the beginning of a line. Names in code stay as they are.
 func capital(word string) string {
-	if word == "" {
-		return ""
+	first, _, _ := strings.Cut(word, " ")
+	if first == "" || strings.Contains(first, "_") {
+		return look.Visible(word)
 	}
 	return look.Visible(strings.ToUpper(word[:1]) + word[1:])
 }
@@ -169,7 +185,25 @@ func stageTitle(stage answer.Stage) string {
 
 // clock writes the time of a day, in UTC.
 func clock(t time.Time) string {
-	return t.UTC().Format("15:04:05")
+	return t.UTC().Format("15:04:05Z")
+}
+
+// seconds writes a duration.
+func seconds(d time.Duration) string {
+	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + " s"
+}
+
+// inSession is the part of a request's path that all requests of a session have.
+var inSession = regexp.MustCompile(`^[^?]*?/lab/[0-9a-f]{32}/`)
+
+// below returns a request's target without what all requests of its session have.
+func below(target string) string {
+	return inSession.ReplaceAllString(target, "…/")
+}
+
+// dataURL returns the URL of a file that is in the page.
+func dataURL(content []byte) template.URL {
+	return template.URL("data:application/x-pkcs12;base64," + base64.StdEncoding.EncodeToString(content))
 }
 
 func plural(n any, one, many string) string {

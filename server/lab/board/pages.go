@@ -86,7 +86,7 @@ func (v *visit) board(w http.ResponseWriter, r *http.Request) {
 
 	v.ledger.read()
 	p := boardPage{
-		frame: v.frame(cmp.Or(v.Session.Name, "Lab session"), "board"),
+		frame: v.frame(sessionName(&v.Session), "board"),
 		Page:  pageNumber(r),
 	}
 	p.Stage = r.URL.Query().Get("stage") != ""
@@ -471,7 +471,7 @@ type requestsPage struct {
 	Lane   string
 	Name   string
 	Step   string
-	List   items
+	Found  items
 	Before uint64 // where the next page begins; 0: there is none
 }
 
@@ -518,9 +518,9 @@ func (v *visit) requests(w http.ResponseWriter, r *http.Request) {
 
 // collect fills a page with requests before a number.
 func (v *visit) collect(r *http.Request, p *requestsPage, h *hub, before uint64) error {
-	p.List = v.items(nil)
+	p.Found = v.items(nil)
 	end := before
-	for len(p.List.List) < listed && end > 1 && before-end < scanned {
+	for len(p.Found.List) < listed && end > 1 && before-end < scanned {
 		first := uint64(1)
 		if end > replay {
 			first = end - replay
@@ -544,11 +544,11 @@ func (v *visit) collect(r *http.Request, p *requestsPage, h *hub, before uint64)
 			if p.Lane != "" && it.LaneID != p.Lane || p.Step != "" && string(it.Step) != p.Step {
 				continue
 			}
-			if len(p.List.List) == listed {
+			if len(p.Found.List) == listed {
 				p.Before = it.N + 1
 				return nil
 			}
-			p.List.List = append(p.List.List, it)
+			p.Found.List = append(p.Found.List, it)
 		}
 	}
 

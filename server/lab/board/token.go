@@ -340,7 +340,7 @@ func distance(d time.Duration) string {
 	}
 
 	switch {
-	case d < 2*time.Minute:
+	case d < 10*time.Minute:
 		return fmt.Sprintf("%d s %s", int(d.Seconds()), word)
 	case d < 2*time.Hour:
 		return fmt.Sprintf("%d min %s", int(d.Minutes()), word)

@@ -240,10 +240,13 @@ func (r *request) decision(s trace.Step) {
 	r.add(f)
 }
 
-// text describes a step that did not pass.
+// text describes a step that did not pass: what was found, where no rule is broken.
 func text(s trace.Step) string {
-	if s.Found == "" {
-		return "this does not hold: " + s.Title
+	switch {
+	case s.Found == "":
+		return "not met: " + s.Title
+	case isHarmless(s.Check):
+		return s.Found
 	}
-	return "this does not hold: " + s.Title + "; found " + s.Found
+	return "not met: " + s.Title + "; found " + s.Found
 }

@@ -199,3 +199,14 @@ func TestUse(t *testing.T) { run(t, conform.SSRAA2, useRows) }
 
 // Diagnostics 45 to 48.
 func TestTEFCA(t *testing.T) { run(t, conform.TEFCA, tefcaRows) }
+
+// TestWhatIsNoMistake: the text of what breaks no rule is what was found, and names no
+// rule that the client had kept.
+func TestWhatIsNoMistake(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	withToken(s)
+	s.traces = decided("access.resource", "there is no such resource")
+	if a := s.read("/fhir/Patient/nobody", s.access(), 404, "{}"); a.Text != "there is no such resource" {
+		t.Errorf("the text is %q", a.Text)
+	}
+}
