@@ -33,6 +33,8 @@ func (a asked) purpose() string {
 
 	case strings.Contains(path, "/callback/"):
 		return "callback"
+	case strings.Contains(path, "/api/"):
+		return "report" // of a session of the lab
 	case !isFHIR:
 		return last
 	case a.method != "GET":
