@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -44,6 +45,11 @@ type issuing struct{ cfg Config }
 // maxClients is how many certificates testers of one session get.
 const maxClients = 100
 
+var errClients = &RequestError{
+	Member: "client",
+	Text:   fmt.Sprintf("a session has at most %d certificates: open another one", maxClients),
+}
+
 // IssueClient issues a certificate to a tester. It returns a *RequestError for what
 // cannot be issued.
 func (s *Service) IssueClient(ctx context.Context, id string, req ClientRequest) (*Client, error) {
@@ -66,6 +72,13 @@ func (s *Service) IssueClient(ctx context.Context, id string, req ClientRequest)
 	if err := req.check(); err != nil {
 		return nil, err
 	}
+	if l.state().Counts.Clients >= maxClients {
+		return nil, errClients
+	}
+	key, pub, err := req.keys()
+	if err != nil {
+		return nil, err
+	}
 
 	var n int
 	if err := l.change(ctx, func(session *Session) {
@@ -74,54 +87,29 @@ func (s *Service) IssueClient(ctx context.Context, id string, req ClientRequest)
 	}); err != nil {
 		return nil, err
 	}
-	if n > maxClients {
-		return nil, &RequestError{
-			Member: "client",
-			Text:   fmt.Sprintf("a session has at most %d certificates: open another one", maxClients),
-		}
+	if n > maxClients { // others were issued meanwhile
+		return nil, errClients
 	}
 
 	session := l.state()
-	if req.Name == "" {
-		req.Name = fmt.Sprint(n)
-	}
-	uri := session.Page + "client/" + req.Name
+	uri := session.Page + "client/" + cmp.Or(req.Name, fmt.Sprint(n))
 	if req.Purpose != "" {
 		uri += "#" + req.Purpose
 	}
-
-	return by.issueClient(session, issuer, req, uri)
-}
-
-func (s issuing) issueClient(session Session, issuer *Issuer, req ClientRequest, uri string) (*Client, error) {
-	var key crypto.Signer
-	var pub crypto.PublicKey
-	if req.CSR != "" {
-		csr, err := certs.ParseRequest([]byte(req.CSR))
-		if err != nil {
-			return nil, &RequestError{
-				Member: "csr",
-				Text:   strings.TrimPrefix(err.Error(), "certs: "),
-			}
-		}
-		pub = csr.Key
-	} else {
-		var err error
-		if key, err = certs.NewKey(req.kind()); err != nil {
-			return nil, err
-		}
-		pub = key.Public()
-	}
-
-	leaf, err := s.issue(session, issuer, "Client under test", uri, pub)
+	leaf, err := by.issue(session, issuer, "Client under test", uri, pub)
 	if err != nil {
 		return nil, err
 	}
 
+	return newClient(issuer, leaf, key)
+}
+
+// newClient returns a certificate in the forms that a tester gets; key may be nil.
+func newClient(issuer *Issuer, leaf *x509.Certificate, key crypto.Signer) (*Client, error) {
 	chain := issuer.CA.Chain(leaf)
 	c := &Client{
 		Community: issuer.Community,
-		URI:       uri,
+		URI:       leaf.URIs[0].String(),
 		Chain:     string(certs.CertificatesPEM(chain...)),
 		Anchors:   string(certs.CertificatesPEM(issuer.Anchors...)),
 		Expires:   leaf.NotAfter,
@@ -131,6 +119,27 @@ func (s issuing) issueClient(session Session, issuer *Issuer, req ClientRequest,
 		return c, nil
 	}
 	return c, c.add(&certs.Identity{Chain: chain, Key: key})
+}
+
+// keys returns a new private key and its public part, or the public key of the
+// certificate request alone.
+func (r ClientRequest) keys() (crypto.Signer, crypto.PublicKey, error) {
+	if r.CSR != "" {
+		csr, err := certs.ParseRequest([]byte(r.CSR))
+		if err != nil {
+			return nil, nil, &RequestError{
+				Member: "csr",
+				Text:   strings.TrimPrefix(err.Error(), "certs: "),
+			}
+		}
+		return nil, csr.Key, nil
+	}
+
+	key, err := certs.NewKey(r.kind())
+	if err != nil {
+		return nil, nil, err
+	}
+	return key, key.Public(), nil
 }
 
 // add adds the private key in its forms.
