@@ -146,7 +146,9 @@ func TestSummary(t *testing.T) {
 // A difference names rows that became better or worse, worse ones first, and rows
 // that one of the runs did not have.
 func TestDifference(t *testing.T) {
-	earlier := mustReport(t, found(), nil)
+	before := found()
+	before.Rows = append(before.Rows, outcome("S1-080", conform.Shown, ""))
+	earlier := mustReport(t, before, nil)
 	now := mustReport(t, report.Found{Rows: []conform.Outcome{
 		outcome("S1-010", conform.Shown, ""),
 		outcome("S1-020", conform.Violated, ""),
@@ -154,6 +156,8 @@ func TestDifference(t *testing.T) {
 		outcome("S1-050", conform.NotExercised, ""),
 		outcome("S1-060", conform.Shown, ""),
 		outcome("S1-060", conform.Violated, ""),
+		outcome("S1-070", conform.NotExercised, ""),
+		outcome("S1-070", conform.Shown, ""),
 	}}, earlier)
 
 	var got []string
@@ -163,17 +167,19 @@ func TestDifference(t *testing.T) {
 	want := []string{
 		"S1-020 shown > violated",
 		"S1-060 not exercised > violated",
+		"S1-080 shown > not exercised",
 		"S1-010 violated > shown",
+		"S1-070 not exercised > shown",
 	}
 	if !slices.Equal(got, want) || now.Difference.Digest != earlier.Digest {
 		t.Errorf("difference %q, want %q", got, want)
 	}
 
-	if now.Difference.Better() != 1 || now.Difference.Worse() != 2 {
+	if now.Difference.Better() != 2 || now.Difference.Worse() != 3 {
 		t.Errorf("%d better, %d worse", now.Difference.Better(), now.Difference.Worse())
 	}
 
-	same := mustReport(t, found(), earlier)
+	same := mustReport(t, before, earlier)
 	if len(same.Difference.Changes) != 0 {
 		t.Errorf("the same rows differ: %v", same.Difference.Changes)
 	}
