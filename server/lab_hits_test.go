@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -69,5 +70,15 @@ func TestEveryHitIsKept(t *testing.T) {
 				t.Errorf("incomplete: %+v", k.Exchange)
 			}
 		})
+	}
+
+	before := len(s.Kept())
+	for _, page := range []string{"/", "/requests", "/api/session"} {
+		if res, _ := d.Get(at + page); res.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", page, res.Status)
+		}
+	}
+	if n := len(s.Kept()) - before; n != 0 {
+		t.Errorf("%d requests for pages are kept", n)
 	}
 }

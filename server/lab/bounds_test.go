@@ -15,6 +15,7 @@ import (
 	"fhirdest.example/gateway/wire"
 	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/lab"
+	"fhirdest.example/udap/conform"
 )
 
 // site is that of a session at which nothing is served.
@@ -227,6 +228,39 @@ func TestSizeOfASession(t *testing.T) {
 	}
 	if notes := fmt.Sprint(r.Notes); !strings.Contains(notes, "7 requests were not kept") {
 		t.Errorf("notes %s", notes)
+	}
+}
+
+// Of a long body the beginning is kept, with its whole length; of an answer that was cut
+// off, that it was.
+func TestCapturesAreBounded(t *testing.T) {
+	s := start(t, lab.Settings{})
+	session := s.open()
+	head := []byte("GET /acme/lab/" + session.ID + "/fhir/Patient HTTP/1.1\r\n\r\n")
+	const long = conform.MaxKept + 10_000
+
+	c := s.Copy(nil, "c1", head)
+	c.RequestHead(head)
+	c.AnswerHead([]byte("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 100_000)))
+	for range long / 1000 {
+		c.AnswerBody(make([]byte, 1000))
+	}
+	c.Ended(&wire.Message{Seq: 7}, &wire.Message{Status: http.StatusOK}, true)
+	s.flush()
+
+	k, err := s.Exchange(t.Context(), session.ID, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(k.Answer.Body); n != conform.MaxKept || k.Answer.Length != long/1000*1000 {
+		t.Errorf("%d bytes of %d are kept", n, k.Answer.Length)
+	}
+	if n := len(k.Answer.Head); n != 64<<10 {
+		t.Errorf("%d bytes of the head are kept", n)
+	}
+	if !k.Cut || k.Status != http.StatusOK || k.Seq != 7 || k.Answer.SHA256 != "" || k.Received.IsZero() {
+		t.Errorf("cut %t, status %d, request %d, digest %q, received %s", k.Cut, k.Status, k.Seq, k.Answer.SHA256,
+			k.Received)
 	}
 }
 
