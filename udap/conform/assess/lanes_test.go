@@ -2,6 +2,7 @@ package assess_test
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"testing"
 
@@ -104,6 +105,60 @@ func TestNameOfAnEarlierClient(t *testing.T) {
 	}
 	if got := s.token().Client.Name; got != udaptest.Client1URI {
 		t.Errorf("the client is named %q", got)
+	}
+}
+
+// What a client did before it named itself is in its lane, and a mistake stays with its
+// step when that goes well later.
+func TestLaneHasAllOfItsClient(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	chosen := metadata + "?community=" + url.QueryEscape(string(udaptest.CommunityA))
+	first := s.send("GET", chosen, "", "", 200, "", "{}")
+	began := s.now
+	s.discover(nil)
+	for _, claims := range []func(udaptest.Claims){nil, change("contacts", nil), nil} {
+		s.claims = claims
+		s.register()
+	}
+
+	l := s.assess.Lanes()[0]
+	if !l.First.Equal(began) || l.Exchanges != 5 {
+		t.Errorf("%d exchanges from %s on, want 5 from %s on", l.Exchanges, l.First, began)
+	}
+	if step := l.Steps[1]; step.Count != 3 || step.Colour != assess.Green || step.Worst != assess.Red {
+		t.Errorf("registration %+v", step)
+	}
+
+	rows := map[string]conform.Verdict{}
+	for _, o := range s.assess.LaneRows(l.ID) {
+		rows[o.Row] = o.Verdict
+	}
+	if len(first.Shows) == 0 {
+		t.Error("the first exchange shows nothing")
+	}
+	for _, row := range first.Shows {
+		if rows[row] != conform.Shown {
+			t.Errorf("%s is %s", row, rows[row])
+		}
+	}
+}
+
+// Rows of a guide that does not bind under the profile are no findings.
+func TestFindingsBind(t *testing.T) {
+	for profile, want := range map[conform.Profile]bool{
+		conform.SSRAA1: false,
+		conform.SSRAA2: true,
+	} {
+		s := newScript(t, profile)
+		readyForPerson(s)
+		a := s.authorize(func(q url.Values) {
+			q.Del("code_challenge")
+			q.Del("code_challenge_method")
+		})
+		got := slices.ContainsFunc(a.Findings, func(f conform.Finding) bool { return f.Row == "S2-13" })
+		if got != want {
+			t.Errorf("%s: a request without a challenge has S2-13: %t", profile, got)
+		}
 	}
 }
 
