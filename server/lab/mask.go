@@ -13,24 +13,50 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/trace"
 )
 
-// mask replaces the credentials in an exchange. Signed documents that are accepted
-// once stay: they have been used.
+// mask replaces the credentials in an exchange. The signed documents of a request stay
+// whole when its decision shows that they have been used up: others could still be used
+// by whoever sees them, so that they lose their signatures.
 func mask(e *conform.Exchange) {
+	e.Target = maskSignatures(e.Target)
+	e.Request.Head = []byte(maskSignatures(string(e.Request.Head)))
+	if !spent(e) {
+		e.Request.Body = []byte(maskSignatures(string(e.Request.Body)))
+	}
+
 	oauth := strings.Contains(pathOf(e.Target), "/oauth/")
 	e.Target = maskURL(e.Target)
 	e.Request.Head = maskHead(e.Request.Head)
 	e.Answer.Head = maskHead(e.Answer.Head)
 	e.Request.Body = maskBody(e.Request.Body, oauth)
 	e.Answer.Body = maskBody(e.Answer.Body, oauth)
+	for i, t := range e.Traces {
+		e.Traces[i] = maskTrace(t)
+	}
+}
+
+// maskTrace returns a decision without the signatures of JWTs that a finding quotes,
+// such as one in a parameter where none belongs. The decision itself is others', too.
+func maskTrace(t *trace.Trace) *trace.Trace {
+	shown := *t
+	shown.Steps = slices.Clone(t.Steps)
+	for i := range shown.Steps {
+		s := &shown.Steps[i]
+		s.Expected = maskSignatures(s.Expected)
+		s.Found = maskSignatures(s.Found)
+		s.Remedy = maskSignatures(s.Remedy)
+	}
+	return &shown
 }
 
 // Names of what is secret, in parameters and in JSON.
 var (
 	secretNames = []string{
-		"access_token", "actor_token", "client_secret", "device_code", "password", "refresh_token",
-		"subject_token", "token", "user_code",
+		"access_token", "accesstoken", "actor_token", "api_key", "auth_token", "client_secret", "clientsecret",
+		"device_code", "launch", "password", "refresh_token", "refreshtoken", "subject_token", "token",
+		"user_code",
 	}
 	// signedNames are tokens whose content is shown, without their signatures.
 	signedNames = []string{"id_token", "id_token_hint"}
@@ -60,9 +86,43 @@ func maskSignature(token string) string {
 	return token[:i+1] + masked(token[i+1:])
 }
 
+// spent reports whether the decisions about an exchange used up its JWT.
+func spent(e *conform.Exchange) bool {
+	return slices.ContainsFunc(e.Traces, func(t *trace.Trace) bool {
+		switch t.Effect {
+		case trace.Registered, trace.Changed, trace.Cancelled, trace.Issued, trace.Introspected, trace.Revoked:
+			return true
+		}
+		return slices.ContainsFunc(t.Steps, func(s trace.Step) bool {
+			return (s.Check == "register.jti" || s.Check == "client.jti") && s.Verdict != trace.Refused
+		})
+	})
+}
+
+// jwt is a signed JWT wherever it is, in a form, in a URL or in JSON: its two first
+// parts, and its signature. Its header is a JSON object, so that it begins with e.
+var jwt = func() *regexp.Regexp {
+	const (
+		part = `(?:[A-Za-z0-9_+/=-]|%2[BbDdFf]|%3[Dd]|%5[Ff])`
+		dot  = `(?:\.|%2[Ee]|\\u002[Ee])`
+	)
+	return regexp.MustCompile(`(e[w-z]` + part + `{14,}` + dot + part + `+` + dot + `)(` + part + `{32,})`)
+}()
+
+// maskSignatures masks the signatures of all JWTs in a text. What is in their place
+// can be decoded as a signature, and ends as it ended: other mistakes stay visible.
+func maskSignatures(text string) string {
+	return jwt.ReplaceAllStringFunc(text, func(token string) string {
+		parts := jwt.FindStringSubmatch(token)
+		sum := sha256.Sum256([]byte(parts[2]))
+		signed := strings.TrimRight(parts[2], "=")
+		return parts[1] + conform.MaskedSignature + hex.EncodeToString(sum[:6]) + parts[2][len(signed):]
+	})
+}
+
 // maskValue masks the value of a name; ok is false for a name that is no secret.
 func maskValue(name, value string, oauth bool) (shown string, ok bool) {
-	name = strings.ToLower(name)
+	name = strings.ReplaceAll(strings.ToLower(name), "-", "_")
 	switch {
 	case value == "":
 		return "", false
@@ -189,6 +249,10 @@ func maskField(line string) (shown string, secret bool) {
 		return name + ":" + maskURL(value), false
 	}
 
+	plain := strings.TrimPrefix(strings.ToLower(strings.TrimSpace(name)), "x-")
+	if shown, ok := maskValue(plain, strings.TrimSpace(value), false); ok {
+		return name + ": " + shown, true
+	}
 	return line, false
 }
 
@@ -207,7 +271,10 @@ func maskCookies(text string, n int) string {
 
 var (
 	// jsonMember is a member whose value is a string, which may lack its end.
-	jsonMember = regexp.MustCompile(`"([A-Za-z_]{1,20})"(\s*:\s*)"((?:[^"\\]|\\.)*)"?`)
+	jsonMember = regexp.MustCompile(`"([A-Za-z_-]{1,20})"(\s*:\s*)"((?:[^"\\]|\\.)*)"?`)
+	// formPart is a part of a multipart form, or an element of XML.
+	formPart   = regexp.MustCompile(`(?i)(name="?([a-z_-]{1,20})"?[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n)([^\r\n]+)`)
+	element    = regexp.MustCompile(`(<([A-Za-z_-]{1,20})>)([^<]+)`)
 	privateKey = regexp.MustCompile(
 		`-----BEGIN ([A-Z0-9 ]*)PRIVATE KEY-----[^-]*(-----END [A-Z0-9 ]*PRIVATE KEY-----)?`)
 	keyMembers = []string{"d", "p", "q", "dp", "dq", "qi"}
@@ -223,6 +290,17 @@ func maskBody(body []byte, oauth bool) []byte {
 		return maskMember(found, oauth)
 	})
 	out = privateKey.ReplaceAll(out, []byte("-----BEGIN ${1}PRIVATE KEY-----…"))
+
+	for _, form := range []*regexp.Regexp{formPart, element} {
+		out = form.ReplaceAllFunc(out, func(found []byte) []byte {
+			parts := form.FindSubmatch(found)
+			shown, ok := maskValue(string(parts[2]), string(parts[3]), oauth)
+			if !ok {
+				return found
+			}
+			return slices.Concat(parts[1], []byte(shown))
+		})
+	}
 
 	switch first := bytes.TrimLeft(out, " \t\r\n"); {
 	case len(first) == 0, bytes.IndexByte([]byte("{[<"), first[0]) >= 0:

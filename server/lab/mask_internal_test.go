@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/trace"
 )
 
 // No credential is kept, wherever a client puts it, and what is no credential stays as
@@ -49,6 +50,15 @@ func TestCredentialsAreMasked(t *testing.T) {
 			request("POST / HTTP/1.1\r\n\r\n", "-----BEGIN PRIVATE KEY-----\n"+secret+"\n-----END PRIVATE KEY-----"),
 			nil},
 		{"jwk", request("POST / HTTP/1.1\r\n\r\n", `{"kty":"EC","x":"X","d":"`+secret+`"}`), []string{`"x":"X"`}},
+		{"field of its own", request("GET / HTTP/1.1\r\nX-Access-Token: "+secret+"\r\napi-key:"+secret+"\r\n\r\n", ""),
+			[]string{"X-Access-Token: " + short}},
+		{"other spellings", request("POST / HTTP/1.1\r\n\r\n", `{"accessToken":"`+secret+`","client-secret":"`+
+			secret+`"}`), []string{`"accessToken":"` + short}},
+		{"several parts", request("POST / HTTP/1.1\r\n\r\n", "--b\r\nContent-Disposition: form-data; name=\"password\""+
+			"\r\n\r\n"+secret+"\r\n--b--"), []string{"--b--"}},
+		{"XML", request("POST / HTTP/1.1\r\n\r\n", "<a><password>"+secret+"</password></a>"),
+			[]string{"</password></a>"}},
+		{"launch", request("GET /oauth/authorize?launch="+secret+"&x=y HTTP/1.1\r\n\r\n", ""), []string{"&x=y"}},
 		{"code of FHIR", answered("HTTP/1.1 200 OK\r\n\r\n", `{"code":"8480-6","system":"http://loinc.org"}`),
 			[]string{`"code":"8480-6"`}},
 		{"search by code", request("GET /fhir/Observation?code=http://loinc.org|8480-6 HTTP/1.1\r\n\r\n", ""),
@@ -72,6 +82,87 @@ func TestCredentialsAreMasked(t *testing.T) {
 				if !strings.Contains(shown, want) {
 					t.Errorf("%q is not in %s", want, shown)
 				}
+			}
+		})
+	}
+}
+
+// A finding that quotes a JWT has no signature either, and the decision stays as it was
+// where others see it.
+func TestDecisionsHaveNoSignatures(t *testing.T) {
+	jws := "eyJhbGciOiJSUzI1NiIsIng1YyI6W119.eyJpc3MiOiJ4In0." + strings.Repeat("Sig-_0123", 38)
+	original := &trace.Trace{Steps: []trace.Step{
+		{
+			Check: "client.assertion_type",
+			Found: jws,
+		},
+	}}
+	e := request("", "client_assertion_type="+jws)
+	e.Traces = []*trace.Trace{original}
+	mask(&e)
+
+	if found := e.Traces[0].Steps[0].Found; strings.Contains(found, "Sig-_0123") {
+		t.Errorf("found %s", found)
+	}
+	if original.Steps[0].Found != jws {
+		t.Error("the decision itself has changed")
+	}
+}
+
+// A JWT that was refused before it was used up could be used by whoever sees it: it
+// loses its signature, wherever it is and however it is written. One that was used up
+// stays whole.
+func TestUnusedJWTsLoseTheirSignatures(t *testing.T) {
+	signature := strings.Repeat("Sig-_0123", 38)
+	const content = "eyJhbGciOiJSUzI1NiIsIng1YyI6W119.eyJpc3MiOiJ4In0."
+	jws := content + signature
+	escaped := strings.ReplaceAll(jws, ".", "%2E")
+	used := &trace.Trace{Steps: []trace.Step{
+		{
+			Check:   "client.jti",
+			Verdict: trace.Passed,
+		},
+	}}
+	again := &trace.Trace{Steps: []trace.Step{
+		{
+			Check:   "client.jti",
+			Verdict: trace.Refused,
+		},
+	}}
+
+	for _, row := range []struct {
+		name  string
+		in    conform.Exchange
+		trace *trace.Trace
+		whole bool
+	}{
+		{"form", request("", "udap=2&client_assertion="+jws+"&x=y"), nil, false},
+		{"escaped", request("", "client_assertion="+escaped), nil, false},
+		{"another parameter", request("", "assertion="+jws), nil, false},
+		{"JSON", request("", `{"software_statement":"`+jws+`"}`), nil, false},
+		{"list", request("", `{"x":["`+jws+`"]}`), nil, false},
+		{"several parts", request("", "--b\r\nname=\"client_assertion\"\r\n\r\n"+jws+"\r\n--b--"), nil, false},
+		{"query", request("POST /oauth/token?client_assertion="+jws+" HTTP/1.1\r\n\r\n", ""), nil, false},
+		{"in a URL", request("GET /a?b=c%3D"+escaped+" HTTP/1.1\r\n\r\n", ""), nil, false},
+		{"field", request("POST /x HTTP/1.1\r\nDPoP: "+jws+"\r\n\r\n", ""), used, false},
+		{"refused jti", request("", "client_assertion="+jws), again, false},
+		{"registered", request("", `{"software_statement":"`+jws+`"}`), &trace.Trace{Effect: trace.Registered}, true},
+		{"used", request("", "client_assertion="+jws), used, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			e := row.in
+			_, e.Target = requestLine(e.Request.Head)
+			if row.trace != nil {
+				e.Traces = []*trace.Trace{row.trace}
+			}
+
+			mask(&e)
+			shown := e.Target + string(e.Request.Head) + string(e.Request.Body)
+			if got := strings.Contains(shown, signature[9:]); got != row.whole {
+				t.Errorf("shown whole: %t, want %t: %s", got, row.whole, shown)
+			}
+			if row.whole != !strings.Contains(shown, conform.MaskedSignature) {
+				t.Errorf("no mark: %s", shown)
 			}
 		})
 	}

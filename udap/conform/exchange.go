@@ -24,6 +24,10 @@ const (
 // MaxKept is how many bytes of a message's body an Exchange keeps.
 const MaxKept = 64 << 10
 
+// MaskedSignature is how the signature of a JWT begins that could still be used, and is
+// therefore not shown. Twelve hexadecimal digits of the digest of the signature follow.
+const MaskedSignature = "masked--"
+
 // Message is one HTTP message. Credentials in it are masked.
 type Message struct {
 	Head   []byte `json:"head"`             // start line and fields as they were on the wire, with the empty line
