@@ -172,7 +172,10 @@ func (x *examination) whyNoToken() string {
 		return why
 	}
 	if x.issued == nil || !x.issued.good() {
-		return "a good token request is refused too"
+		if x.issued == nil {
+			return "no good token request was made"
+		}
+		return "a good token request is refused too: " + x.issued.String()
 	}
 	return ""
 }

@@ -1,10 +1,12 @@
 package examine
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/trace"
 )
 
 // unseen are the rows that no check is about, by the reason.
@@ -109,12 +111,25 @@ func (r *Report) Outcomes() []conform.Outcome {
 			}
 		}
 
+		r.others(&o)
 		if o.Verdict == conform.Violated && advises(row.Level) {
 			o.Verdict = conform.Warned
 		}
 		out = append(out, o)
 	}
 	return out
+}
+
+// others adds to an outcome what other checks found wrong in the same row, such as in the
+// other kind of document, so that all of it is mended at once.
+func (r *Report) others(o *conform.Outcome) {
+	for _, f := range r.Findings {
+		wrong := f.Verdict == conform.Violated || f.Verdict == conform.Warned
+		if wrong && f.Check != o.Check && slices.Contains(f.Rows, o.Row) {
+			more := fmt.Sprintf("%s; %s %s: %s", o.Found, f.Verdict, f.Check, f.Found)
+			o.Found = trace.Cut(more, 2*maxShown)
+		}
+	}
 }
 
 // into writes a finding into the outcome of one of its rows.
@@ -124,6 +139,9 @@ func (f Finding) into(o *conform.Outcome) {
 	o.Text = f.Reason
 	if o.Text == "" {
 		o.Text = f.Title
+		if f.Verdict != conform.Shown {
+			o.Text = "Not kept: " + f.Title
+		}
 	}
 	if f.Sent != "" {
 		o.Text += "; sent: " + f.Sent

@@ -119,13 +119,18 @@ func (x *examination) restore() {
 
 // cancel cancels the registration of a member.
 func (x *examination) cancel(ctx context.Context, m *member) *reply {
-	compact, err := m.SignChain(cancelling(x.goodStatement(m.Client), x.now()), m.Chain...)
+	return x.cancelWith(ctx, m, []string{})
+}
+
+// cancelWith cancels with these grant_types.
+func (x *examination) cancelWith(ctx context.Context, m *member, grants []string) *reply {
+	compact, err := m.SignChain(cancelling(x.goodStatement(m.Client), x.now(), grants), m.Chain...)
 	if err != nil {
 		return &reply{err: err}
 	}
 
 	r := x.postStatement(ctx, compact)
-	if r.done() {
+	if len(grants) == 0 && r.done() || confirms(r) {
 		m.left, m.known = false, false
 	}
 	return r
@@ -140,18 +145,25 @@ type stray struct {
 	sign func(forge.Claims) (string, error)
 }
 
-// cancel cancels a registration by the mistake that made it.
-func (s *stray) cancel(ctx context.Context, x *examination) *reply {
-	compact, err := s.sign(cancelling(s.good, x.now()))
+// cancel cancels a registration by the mistake that made it, with these grant_types.
+func (s *stray) cancel(ctx context.Context, x *examination, grants []string) *reply {
+	compact, err := s.sign(cancelling(s.good, x.now(), grants))
 	if err != nil {
 		return &reply{err: err}
 	}
 	return x.postStatement(ctx, compact)
 }
 
+// otherwise are the grant_types of a cancellation at a destination that accepts no empty
+// array, and one with an empty string.
+var otherwise = []string{""}
+
+// confirms reports whether the answer to a cancellation in the other way confirms it.
+func confirms(r *reply) bool { return r.done() && r.text("client_id") == "" }
+
 // cancelling returns claims as one that cancels, at another time.
-func cancelling(claims forge.Claims, now time.Time) forge.Claims {
-	claims = claims.With("grant_types", []string{}).
+func cancelling(claims forge.Claims, now time.Time, grants []string) forge.Claims {
+	claims = claims.With("grant_types", grants).
 		With("jti", forge.JTI()).
 		With("iat", now.Unix()).
 		With("exp", now.Add(time.Minute).Unix())
@@ -166,7 +178,8 @@ func (x *examination) leave(r *Report) {
 	ctx, done := context.WithTimeout(context.WithoutCancel(x.ctx), endingTime)
 	defer done()
 	for _, s := range x.strays {
-		if a := s.cancel(ctx, x); !a.done() {
+		a := s.cancel(ctx, x, []string{})
+		if !a.done() && !confirms(s.cancel(ctx, x, otherwise)) {
 			r.Left = append(r.Left, fmt.Sprintf("client_id %s, registered by a statement with %s: %s",
 				trace.Cut(s.id, maxShown), s.name, a))
 		}
@@ -174,6 +187,9 @@ func (x *examination) leave(r *Report) {
 	for _, m := range x.made {
 		for try := 1; m.left && try <= maxTries; try++ {
 			a := x.cancel(ctx, m)
+			if m.left {
+				x.cancelWith(ctx, m, otherwise)
+			}
 			nothing := !m.known && a.status/100 == 4 // there was nothing to cancel
 			m.left = m.left && !nothing
 			if m.left && try == maxTries {

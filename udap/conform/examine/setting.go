@@ -64,7 +64,8 @@ const (
 	defaultWait     = time.Minute
 	defaultRequests = 2000
 	endingTime      = 3 * time.Minute // for the cancellations at the end, where 429 asks to wait
-	mostLost        = 5               // requests without an answer, after which the destination is left alone
+	mostLost        = 5               // requests without an answer, after which the metadata is asked for again
+	mostSilence     = 5 * time.Minute // of waiting in vain, after which the destination is left alone
 	treatment       = "urn:oid:2.16.840.1.113883.5.8#TREAT"
 )
 
@@ -146,8 +147,10 @@ type examination struct {
 	client   *client.Client
 	now      func() time.Time
 	requests int
-	lost     int    // requests without an answer, one after the other
-	busy     *reply // to the last request that was put off to the end; nil: none was
+	lost     int           // requests without an answer, one after the other
+	silence  time.Duration // in which answers were waited for that did not come
+	left     bool          // alone: it does not answer any more
+	busy     *reply        // to the last request that was put off to the end; nil: none was
 
 	self *member // under whose URI everything is registered
 
@@ -171,7 +174,7 @@ func (x *examination) make(c Check) answer {
 		return skipped("the examination has made its %d requests", x.Requests)
 	}
 
-	if x.lost >= mostLost {
+	if gone(x) {
 		return skipped("the destination does not answer any more")
 	}
 	if why := x.unreadable(); why != "" && c.Name != "metadata.json" {

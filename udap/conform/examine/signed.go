@@ -1,7 +1,10 @@
 package examine
 
 import (
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -83,7 +86,7 @@ var signedChecks = []Check{
 		func(x *examination, m *metadata) answer { return signedSignature(x, m) }),
 	signed("signed.trust", "The certificate is one that the community issued, valid now and not revoked",
 		"S1-062 S2-01", "UDAP Security, Discovery: Multiple Trust Communities",
-		"sign with a certificate of the community that was asked for",
+		"sign with a certificate of the community that was asked for, and put its issuers into x5c after it",
 		func(x *examination, m *metadata) answer { return signedTrust(x, m) }),
 }
 
@@ -235,6 +238,10 @@ func signedTrust(x *examination, m *metadata) answer {
 		return strings.HasPrefix(s.Check, "chain.")
 	})
 	switch {
+	case tr.RefusedBy == "chain.path" && leftOut(m.chain, tr):
+		return skipped("x5c has the server's certificate alone, which the guide allows, and its issuer is not "+
+			"at hand: add it to -anchor, or allow that it is fetched (-aia) from %s",
+			m.chain[0].IssuingCertificateURL[0])
 	case strings.HasPrefix(tr.RefusedBy, "chain."):
 		return violated("a certificate that the community issued, valid and not revoked",
 			"%s: %v", jose.CertName(m.chain[0]), err)
@@ -242,6 +249,14 @@ func signedTrust(x *examination, m *metadata) answer {
 		return skipped("not reached: %v", err)
 	}
 	return shown("%s", jose.CertName(m.chain[0]))
+}
+
+// leftOut reports whether no path was found because the issuer is neither in x5c nor
+// known, and was not fetched from where the certificate has it. The guide allows x5c to
+// have the leaf alone (JWT Headers).
+func leftOut(chain []*x509.Certificate, tr *trace.Trace) bool {
+	fetched := slices.ContainsFunc(tr.Steps, func(s trace.Step) bool { return s.Check == "chain.aia" })
+	return len(chain) == 1 && len(chain[0].IssuingCertificateURL) > 0 && !fetched
 }
 
 func issuerNamed(x *examination) answer {
@@ -358,9 +373,11 @@ func unknownCommunity(x *examination) answer {
 	return a.after("GET %s", x.metadataURL(community))
 }
 
-// endpointsAnswer sends nothing to each endpoint: whatever it answers, it is there.
+// endpointsAnswer sends nothing to each endpoint: whatever it answers, it is there. How
+// it refuses is for other checks.
 func endpointsAnswer(x *examination) answer {
 	var found []string
+	var silent error
 	for _, name := range []string{registration, tokenEndpoint} {
 		target := x.meta.endpoint(name)
 		if !x.reachable(name) {
@@ -368,15 +385,35 @@ func endpointsAnswer(x *examination) answer {
 		}
 
 		r := x.post(target, formType, nil)
-		if r.err != nil || r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed ||
-			r.status >= http.StatusInternalServerError {
+		if r.err != nil && !unreachable(r.err) {
+			silent = fmt.Errorf("%s: %s", name, r)
+			continue
+		}
+		if r.err != nil || slices.Contains(absences, r.status) {
 			return violated("an answer of the endpoint, such as 400", "%s: %s", name, r).
 				after("POST of nothing to %s", target)
 		}
 		found = append(found, fmt.Sprintf("%s answers %d", name, r.status))
 	}
-	if len(found) == 0 {
+	switch {
+	case silent != nil:
+		return skipped("an empty request shows nothing there: %v", silent).after("POST of nothing")
+	case len(found) == 0:
 		return skipped("the metadata names no endpoint")
 	}
 	return shown("%s", strings.Join(found, ", ")).after("POST of nothing")
+}
+
+// absences are the statuses of an endpoint that is not there. An error of the server is
+// none of them: software that fails on an empty request is there.
+var absences = []int{
+	http.StatusNotFound,
+	http.StatusMethodNotAllowed,
+	http.StatusNotImplemented,
+}
+
+// unreachable reports whether nothing listens where a request was to go.
+func unreachable(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }

@@ -99,7 +99,7 @@ func inBoth(rule, signature string) []wrong {
 			name:   "header",
 			title:  "A header that belongs to another kind of JWT is refused",
 			rows:   "S1-002",
-			rule:   "RFC 8725 3.11 and 3.12",
+			rule:   "RFC 8725 3.11 and 3.12; RFC 7515 4.1.4, 4.1.8 and 4.1.9",
 			remedy: "refuse typ of other kinds of JWT, zip, b64, and members of the wrong type",
 			advice: true,
 			checks: []string{"jws.header", "x5c.thumbprint"},
@@ -360,6 +360,7 @@ func (t *tries) add(endpoint, name string, r *reply) {
 	switch {
 	case r.err != nil:
 		t.lost = fmt.Errorf("%s: %w", name, r.err)
+		t.x.note(endpoint, name, r)
 	case r.good():
 		t.accepted = append(t.accepted, name)
 		if endpoint == registration {
@@ -377,8 +378,8 @@ func (t *tries) answer(sent string) answer {
 		return skipped("%s", t.why)
 	case len(t.accepted) > 0:
 		a = violated("a refusal", "accepted: %s", strings.Join(t.accepted, "; "))
-	case t.lost != nil:
-		a = violated("a refusal", "no answer to %v", t.lost)
+	case t.lost != nil: // not accepted; that a refusal must be an answer is another rule
+		a = skipped("no answer to %v", t.lost)
 	case len(t.names) == 0:
 		return skipped("there was nothing to send")
 	}
@@ -430,8 +431,9 @@ func errorForm(x *examination, endpoint string, statuses []int) answer {
 	}
 	for _, a := range seen {
 		if !slices.Contains(statuses, a.reply.status) || !a.reply.json() || a.reply.text("error") == "" {
-			return violated(fmt.Sprintf("%d, application/json, with error", statuses[0]),
-				"to %s: %s", a.name, a.reply).
+			expected := strings.Trim(fmt.Sprint(statuses), "[]")
+			expected = strings.ReplaceAll(expected, " ", " or ") + ", application/json, with error"
+			return violated(expected, "to %s: %s", a.name, a.reply).
 				after("%d wrong requests of the other checks", len(seen))
 		}
 	}

@@ -22,6 +22,7 @@ func tokenFaults() []row {
 	}
 	unknown := func(_, claims members) bool { return claims["iss"] == "unknown" || claims["iss"] == nil }
 	extended := func(_, claims members) bool { return claims["extensions"] != nil }
+	bare := func(_, claims members) bool { return claims["extensions"] == nil }
 	return []row{
 		{check: "token.issued", fault: refusesTokens("client_credentials", "invalid_client")},
 		{check: "token.issued", name: "with 201", fault: answering(tokenPath, func(e *exchange, _ members) {
@@ -58,6 +59,7 @@ func tokenFaults() []row {
 			o["udap_authorization_extensions_required"] = []string{}
 		})},
 		{check: "token.b2b.required", fault: with("udap_authorization_extensions_required", []string{})},
+		{check: "token.b2b.enforced", fault: lacks(tokenPath, bare, "b2b.")},
 		{check: "token.b2b.form", fault: lacks(tokenPath, extended, "b2b.")},
 		{check: "token.errors", fault: page(tokenPath)},
 		{check: "assertion.client", fault: lacks(tokenPath, unknown, "assertion.iss")},

@@ -187,6 +187,9 @@ var tokenChecks = []Check{
 		"grant what can be granted, and name it in scope", true,
 		func(x *examination, _ *reply) answer {
 			r := askScope(x, x.register.scope+" system/Nothing.rs")
+			if r.err != nil {
+				return skipped("%s", r)
+			}
 			return held(r.good() && r.text("scope") != "", "200 and the scope that is granted",
 				"%s, %s", r, r.object.Show("scope")).
 				after("scope %q and one that there is not", x.register.scope)
@@ -195,6 +198,9 @@ var tokenChecks = []Check{
 		"answer 400 invalid_scope", true,
 		func(x *examination, _ *reply) answer {
 			r := askScope(x, "system/Nothing.rs")
+			if r.err != nil {
+				return skipped("%s", r)
+			}
 			return held(r.text("error") == "invalid_scope", "invalid_scope", "%s", r).
 				after("scope system/Nothing.rs")
 		}),
@@ -206,6 +212,9 @@ var tokenChecks = []Check{
 				return skipped("the destination supports %s", wildcard)
 			}
 			r := askScope(x, wildcard)
+			if r.err != nil {
+				return skipped("%s", r)
+			}
 			return held(r.text("error") == "invalid_scope", "invalid_scope", "%s", r).after("scope %s", wildcard)
 		}),
 	issuing("token.b2b.supported", "A server that needs hl7-b2b lists it as supported", "S1-029",
@@ -235,6 +244,15 @@ var tokenChecks = []Check{
 			return held(x.meta.has("udap_authorization_extensions_required", udap.B2BKey),
 				"hl7-b2b among the required extensions", "%s",
 				x.meta.object.Show("udap_authorization_extensions_required")).
+				after("a token request without hl7-b2b")
+		}),
+	issuing("token.b2b.enforced", "A server that lists hl7-b2b as required needs it", "S1-030",
+		requiredMetadata, "refuse token requests without hl7-b2b, or do not list it as required", true,
+		func(x *examination, _ *reply) answer {
+			if !x.meta.has("udap_authorization_extensions_required", udap.B2BKey) {
+				return skipped("it is not listed as required")
+			}
+			return held(!withoutB2B(x).good(), "a refusal: required in every token request", "a token").
 				after("a token request without hl7-b2b")
 		}),
 	issuing("token.b2b.form", "An hl7-b2b object that lacks what it must have is refused", "S2-21",
@@ -324,7 +342,8 @@ var lifeChecks = []Check{
 			if x.change.id != x.register.id {
 				return skipped("the client_id is another one")
 			}
-			return held(x.change.status == http.StatusOK, "200", "%s", x.change.reply)
+			return held(x.change.status == http.StatusOK, "200", "%s", x.change.reply).
+				after("the statement again, with another client_name; the client_id stayed the same")
 		}),
 	changing("change.previous", "A client_id that was replaced is cancelled", "S1-121",
 		"cancel the registration of the previous client_id", false,

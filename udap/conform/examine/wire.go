@@ -49,10 +49,13 @@ func (x *examination) send(
 ) *reply {
 	for try := 1; ; try++ {
 		x.requests++
+		began := time.Now()
 		r := x.once(ctx, method, target, mediaType, body)
 		x.lost++
 		if r.status != 0 {
 			x.lost = 0
+		} else {
+			x.silence += time.Since(began)
 		}
 		if !r.busy() {
 			return r
@@ -74,6 +77,16 @@ func (x *examination) send(
 func (r *reply) busy() bool {
 	return r.status == http.StatusTooManyRequests ||
 		r.status == http.StatusServiceUnavailable && r.header.Get("Retry-After") != ""
+}
+
+// gone reports whether the destination does not answer any more. One that only leaves
+// wrong requests without an answer still gives its metadata; that is waited for so long
+// and no longer.
+func gone(x *examination) bool {
+	if x.lost >= mostLost && !x.left {
+		x.left = x.silence > mostSilence || x.get(x.metadataURL(x.Client.Community)).status == 0
+	}
+	return x.left
 }
 
 // retryAfter reads Retry-After, in seconds or a date (RFC 9110 10.2.3); without one it
@@ -138,9 +151,10 @@ func (r *reply) text(name string) string {
 // JSON object that is no error in disguise.
 func (r *reply) good() bool { return r.done() && r.object != nil }
 
-// done is good for an answer that may be empty.
+// done is good for an answer that may be empty. A web page is no confirmation.
 func (r *reply) done() bool {
-	return r.err == nil && r.status/100 == 2 && !r.object.Has("error")
+	return r.err == nil && r.status/100 == 2 && !r.object.Has("error") &&
+		(r.object != nil || len(r.body) == 0)
 }
 
 // json reports whether the media type is that of JSON.
