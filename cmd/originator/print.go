@@ -126,7 +126,9 @@ func (p *printer) failed(err error) {
 	}
 	p.result.OK, p.result.Error = false, text
 	if !p.json {
-		fmt.Fprintf(p.err, "originator: stopped at %s\n", text)
+		for line := range strings.SplitSeq("stopped at "+text, "\n") {
+			fmt.Fprintln(p.err, "originator:", strings.Map(visible, line))
+		}
 		return
 	}
 

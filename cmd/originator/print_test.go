@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ func TestNothingMovesTheCursor(t *testing.T) {
 	tr := trace.NewTrace("register", time.Unix(0, 0))
 	_ = tr.Refuse(trace.Check{Name: "x", Title: "x"}, "invalid_client", trace.Finding{Found: "a\x1b[2J\nforged"})
 	p.trace(tr)
+	p.failed(errors.New("not cancelled: 400, a\x1b[2J\u202e"))
 
 	for _, b := range []string{out.String(), err.String()} {
 		if bytes.ContainsAny([]byte(b), "\x1b\u202e") {
