@@ -71,6 +71,7 @@ func ServeSheet(w http.ResponseWriter, r *http.Request) {
 //
 //	{{template "look-head" "Title"}}   head of a page that needs no other file
 //	{{template "look-site" "Name"}}    the mark and the name of the site
+//	{{template "look-icon"}}           the mark as the icon of a page that may have links
 func Template(name string) *template.Template {
 	return template.Must(template.New(name).Funcs(Funcs()).Parse(parts))
 }
