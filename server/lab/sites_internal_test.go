@@ -119,6 +119,12 @@ func TestFewSitesAreOpen(t *testing.T) {
 	f.acquire(b)()
 	f.isOpen("b", "c")
 	alsoHeld()
+
+	for _, l := range []*live{b, a} { // where nobody waits, the order of use decides
+		f.now = f.now.Add(time.Second)
+		f.acquire(l)()
+	}
+	f.isOpen("a", "b")
 }
 
 // Sites that nobody uses are closed after a while, and opened again.
