@@ -288,6 +288,7 @@ func (s *Server) newLabSite(p lab.Place) (lab.Site, error) {
 		Log:        s.deps.Log.With("session", session.ID[:8]),
 		Observing:  session.Mode == lab.Observe,
 		Revocation: s.site.revocation,
+		People:     s.site.people,
 		Decided:    p.Decided,
 		TracePage: func(string) string {
 			return session.Page

@@ -91,6 +91,7 @@ func (s *Site) newPeople() (*people.Service, error) {
 		Log:           s.deps.Log,
 		Now:           s.deps.Now,
 		Address:       customer,
+		Counted:       s.deps.People,
 		Limits: people.Limits{
 			SignInsPerAddress: s.cfg.Rates.SignInsPerAddress,
 			SignInsPerUser:    s.cfg.Rates.SignInsPerUser,

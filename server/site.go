@@ -38,6 +38,7 @@ type SiteDeps struct {
 	Observing bool
 
 	Revocation *fetch.Source          // of another site, whose Run keeps it; nil: the site has its own
+	People     *people.Service        // of another site for the same people: attempts are counted together
 	Decided    func(*trace.Trace)     // gets each decision, too; nil: nobody asks
 	TracePage  func(id string) string // of a decision, for clients that learn everything; nil: the console's
 }

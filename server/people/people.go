@@ -42,6 +42,10 @@ type Config struct {
 	Now     func() time.Time
 	Address func(*http.Request) string // the party that limits per address count
 	Limits  Limits
+
+	// Counted is another Service for the same people, with which attempts to sign in
+	// are counted together; nil: they are counted here alone.
+	Counted *Service
 }
 
 // Limits are rates a minute of passwords that are tried and wrong; 0 means the default.
@@ -152,6 +156,10 @@ func New(cfg Config) (*Service, error) {
 	named := func(what string) string {
 		return "__Host-" + cfg.Role + "-" + what + "-" + hex.EncodeToString(digest[:4])
 	}
+	perAddress, perUser := rate.New(cfg.Limits.SignInsPerAddress), rate.New(cfg.Limits.SignInsPerUser)
+	if cfg.Counted != nil {
+		perAddress, perUser = cfg.Counted.perAddress, cfg.Counted.perUser
+	}
 	sh := &shell{
 		cfg:    cfg,
 		origin: issuer.Scheme + "://" + issuer.Host,
@@ -168,8 +176,8 @@ func New(cfg Config) (*Service, error) {
 			shell:        sh,
 			deviceCookie: named("device"),
 			passwords:    users.NewPasswords(),
-			perAddress:   rate.New(cfg.Limits.SignInsPerAddress),
-			perUser:      rate.New(cfg.Limits.SignInsPerUser),
+			perAddress:   perAddress,
+			perUser:      perUser,
 		},
 		finder: finder{sh},
 	}, nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"fhirdest.example/server/lab"
 	"fhirdest.example/server/people"
 	"fhirdest.example/server/servertest"
 )
@@ -331,5 +332,26 @@ func TestSignInEndsFormerSession(t *testing.T) {
 	status, _ := a.reads(token.Access, "Observation")
 	if status != http.StatusUnauthorized {
 		t.Errorf("a token of the former session: %d", status)
+	}
+}
+
+// Guesses at the destination and in sessions of its lab are counted together: whoever
+// opens another session has no more of them.
+func TestGuessesInSessionsCount(t *testing.T) {
+	e := newEnv(t, servertest.Lab)
+	limited := 0
+	for range 4 {
+		s := e.OpenLab(lab.OpenRequest{})
+		attacker := e.browser()
+		attacker.open(s.Session.Issuer + "/signin")
+		for range 10 {
+			attacker.send("signin", "username", "alice", "password", "a guess")
+			if attacker.res.StatusCode == http.StatusTooManyRequests {
+				limited++
+			}
+		}
+	}
+	if limited < 20 {
+		t.Errorf("%d of 40 guesses held back", limited)
 	}
 }
