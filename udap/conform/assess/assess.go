@@ -84,8 +84,8 @@ type Assessor struct {
 	challenges *memory[uint64] // PKCE's challenges, and the exchange that first had each
 	nonces     *memory[uint64]
 
-	waits *memory[time.Time] // until when a lane was asked to wait, by lane and place
-	pages *memory[link]      // next links, by digest of their path and parameters
+	waits *memory[wait] // how long a lane was asked to wait, by lane and place
+	pages *memory[link] // next links, by digest of their path and parameters
 }
 
 // New returns an Assessor of a session without exchanges.
@@ -103,7 +103,7 @@ func New(s Setting) *Assessor {
 		metadata:   newMemory[*announced](maxKept),
 		challenges: newMemory[uint64](maxKept),
 		nonces:     newMemory[uint64](maxKept),
-		waits:      newMemory[time.Time](maxKept),
+		waits:      newMemory[wait](maxKept),
 		pages:      newMemory[link](maxPages),
 	}
 }
@@ -121,8 +121,9 @@ type registration struct {
 type issued struct {
 	lane    *lane
 	client  trace.ClientID
-	refused uint64 // the exchange in which it was first refused as invalid
-	spent   uint64 // the exchange in which a refresh token was replaced
+	refused uint64    // the exchange in which it was first refused as invalid
+	learned time.Time // when that was answered
+	spent   uint64    // the exchange in which a refresh token was replaced
 }
 
 // code is an authorization code that was issued in the session.
@@ -140,6 +141,8 @@ type authorization struct {
 	client    trace.ClientID
 	redirect  string // redirect_uri; empty if it was not sent
 	challenge bool
+	target    string // digest of the request target
+	redeemed  bool
 }
 
 // used is where a jti was first used.

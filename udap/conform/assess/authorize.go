@@ -29,6 +29,7 @@ func (a authorizing) asks(r *request) {
 		client:    trace.ClientID(trace.Cut(r.parameter("client_id"), maxShown)),
 		redirect:  trace.Cut(r.parameter("redirect_uri"), maxURL),
 		challenge: r.parameter("code_challenge") != "",
+		target:    digest(r.Target),
 	}
 
 	if kind := r.parameter("response_type"); kind == "code" {
@@ -41,6 +42,9 @@ func (a authorizing) asks(r *request) {
 		})
 	}
 	a.asker(r)
+	if a.reloaded(r) {
+		return
+	}
 	a.state(r)
 	a.pkce(r)
 	a.provider(r)
@@ -53,6 +57,13 @@ func (a authorizing) asks(r *request) {
 	if state := r.parameter("state"); state != "" {
 		a.requests.set(digest(state), asked)
 	}
+}
+
+// reloaded reports whether a browser repeats a request, before a client had a result
+// of it: a person reloads the page, or goes back to it.
+func (a authorizing) reloaded(r *request) bool {
+	before, again := a.requests.get(digest(r.parameter("state")))
+	return again && r.Method == "GET" && before.target == digest(r.Target) && !before.redeemed
 }
 
 // asker assesses client_id.

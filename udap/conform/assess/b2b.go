@@ -198,13 +198,13 @@ func (r purpose) organization(b2b jose.Object) {
 	}
 
 	r.shows("S1-212")
-	if r.refused("b2b.organization") {
+	if r.refused("b2b.organization") && r.found("S1-210") == nil {
 		r.violates("S1-213", mistake{
 			text:     "the community does not allow the scheme of organization_id",
 			expected: r.expected("b2b.organization"),
 			found:    quote(id),
 		})
-	} else {
+	} else if !r.refused("b2b.organization") {
 		r.shows("S1-213")
 	}
 

@@ -1,6 +1,7 @@
 package assess
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -105,7 +106,7 @@ var shownBy = map[string]string{
 
 // byGrant are the same for checks whose rows differ by grant.
 func byGrant(check string, r *request) []string {
-	rows := rowsOf(r.grant)
+	rows := rowsOf(cmp.Or(r.grant, tokenRequest{r}.likely()))
 	switch check {
 	case "client.udap":
 		return []string{rows.version}
@@ -192,11 +193,27 @@ func (r *request) decided() {
 		for _, s := range t.Steps {
 			if s.Verdict == trace.Warned || isRefusal(s) {
 				r.decision(s)
-			} else if row := shownBy[s.Check]; row != "" && s.Verdict == trace.Passed {
+			} else if row := shownBy[s.Check]; row != "" && s.Verdict == trace.Passed && !r.narrowed(row) {
 				r.shows(row)
 			}
 		}
 	}
+}
+
+// narrowed reports whether a row is that about scopes, and not all of those that were
+// asked for were granted.
+func (r *request) narrowed(row string) bool {
+	asked := r.form.Get("scope")
+	if r.place == register {
+		asked = r.doc.text("scope")
+	}
+	granted, known := r.answer.Text("scope")
+	if row != "C-13" || !known {
+		return false
+	}
+
+	all := words(granted)
+	return slices.ContainsFunc(words(asked), func(s string) bool { return !slices.Contains(all, s) })
 }
 
 // isRefusal reports whether a check refused, also where the decision went on after it.
@@ -211,6 +228,9 @@ var ended = []string{"bearer.token", "token.refresh_token"}
 func (r *request) decision(s trace.Step) {
 	if r.stale && slices.Contains(ended, s.Check) || s.Check == "dpop.nonce" {
 		return
+	}
+	if s.Check == "access.resource" && r.Status == 404 {
+		return // what a client asks for need not be there
 	}
 
 	rows := byGrant(s.Check, r)

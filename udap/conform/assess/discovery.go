@@ -185,7 +185,8 @@ func (a discovering) distrust(d *document, now time.Time) string {
 func (a discovering) uses(r *request, endpoint, path string) {
 	m := r.lane.announced
 	if m == nil {
-		r.warns("S1-021", "the endpoint was used, and the metadata was never read: is it configured by hand?",
+		r.warns("S1-021", "the endpoint was used, and the metadata was never read by this client or from its address: "+
+			"is it configured by hand?",
 			"read BASE/.well-known/udap first and use the endpoints that it has")
 		return
 	}

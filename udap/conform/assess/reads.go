@@ -14,6 +14,10 @@ import (
 // reading assesses the use of tokens.
 type reading struct{ *Assessor }
 
+// wait is a time in which a client was asked to send nothing. What it had sent before
+// the answer is no mistake.
+type wait struct{ from, until time.Time }
+
 // link is the next link of a page.
 type link struct {
 	target string // path and query, byte for byte
@@ -82,7 +86,7 @@ func (a reading) authorized(r *request) {
 			found:    "no access token",
 			remedy:   "register, ask for a token, and send it with each request",
 		})
-	case value == "" && r.Status == 401 && !r.query.Has("access_token"):
+	case value == "" && r.Status == 401 && r.found("C-01") == nil:
 		r.violates("C-11", mistake{
 			text:     "data was asked for without an access token",
 			expected: "an access token",
@@ -97,7 +101,7 @@ func (a reading) authorized(r *request) {
 			found:    "another token",
 			remedy:   "keep the tokens of each server apart",
 		})
-	case known && t.refused != 0 && t.refused != r.N:
+	case known && t.refused != 0 && r.Received.After(t.learned):
 		r.violates("C-08", mistake{
 			text:     "a token that was refused is used again",
 			expected: "a new token",
@@ -109,8 +113,10 @@ func (a reading) authorized(r *request) {
 	}
 
 	ended := r.Status == 401 && strings.Contains(r.answered.get("www-authenticate"), string(trace.InvalidToken))
-	if known && ended && t.refused == 0 {
-		t.refused = r.N
+	if known && ended && (t.refused == 0 || !r.Received.After(t.learned)) {
+		if t.refused == 0 {
+			t.refused, t.learned = r.N, r.Answered
+		}
 		r.ended("access token", "ask for a new one before expires_in has passed")
 	}
 	if known && r.Status != 401 && t.refused == 0 {
@@ -227,9 +233,9 @@ func (a reading) patience(r *request) {
 		}
 	}
 
-	if until, ok := a.waits.get(key); ok {
+	if w, ok := a.waits.get(key); ok && r.Received.After(w.from) {
 		const tolerance = time.Second // clocks of both sides, and the way
-		if early := until.Sub(r.Received); early > tolerance {
+		if early := w.until.Sub(r.Received); early > tolerance {
 			r.violates(row, mistake{
 				text: fmt.Sprintf("the request came %.0f seconds sooner than the client was asked to wait",
 					early.Seconds()),
@@ -260,5 +266,8 @@ func (a reading) asksToWait(r *request) {
 	if err != nil || seconds <= 0 || seconds > 24*3600 {
 		return
 	}
-	a.waits.set(key, r.Answered.Add(time.Duration(seconds)*time.Second))
+	a.waits.set(key, wait{
+		from:  r.Answered,
+		until: r.Answered.Add(time.Duration(seconds) * time.Second),
+	})
 }

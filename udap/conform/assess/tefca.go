@@ -68,6 +68,7 @@ func (r purpose) tefcaURI(codes []string) {
 	}
 
 	switch {
+	case r.found("TF-46") != nil: // no purpose of TEFCA's, so it names no other one
 	case want == "":
 		r.warns("TF-48", "the client URI has no fragment that names an exchange purpose",
 			"TEFCA's certificates have a URI for each purpose, such as https://…#T-TREAT")

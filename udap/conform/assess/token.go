@@ -395,6 +395,8 @@ func (a redeeming) redeems(r *request) {
 			remedy:   "ask for a new code; a client that repeats a code loses its tokens",
 		})
 		return
+	case r.found("S1-186") != nil: // it can have none
+		return
 	case !known && !r.succeeded() && !r.failed():
 		r.violates("S1-142", mistake{
 			text:     "the code is none that was issued here",
@@ -409,6 +411,9 @@ func (a redeeming) redeems(r *request) {
 	r.shows("S1-142", "S1-136", "S1-139")
 	if r.succeeded() {
 		c.spent = r.N
+		if c.request != nil {
+			c.request.redeemed = true
+		}
 	}
 	if c.altered != "" {
 		r.violates("S1-274", mistake{
@@ -488,6 +493,7 @@ func (a redeeming) renews(r *request) {
 
 	known, ok := a.refreshes.get(digest(value))
 	switch {
+	case r.found("S1-186") != nil: // it can have none
 	case !ok && !r.succeeded() && !r.failed():
 		r.violates("S1-233", mistake{
 			text:     "the refresh token is none that was issued here",
