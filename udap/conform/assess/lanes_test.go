@@ -220,3 +220,30 @@ func TestObserved(t *testing.T) {
 		t.Errorf("%s: %s", a.Colour, a.Text)
 	}
 }
+
+// A request without a token that came after the registration shows no mistake in the
+// order, though the client named itself at that place only later.
+func TestRegisteredElsewhere(t *testing.T) {
+	for name, before := range map[string]func(s *script){
+		"metadata are read again": func(s *script) { s.discover(nil) },
+		"another program library": func(s *script) { s.head = "User-Agent: reader\r\n" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, conform.SSRAA2)
+			withToken(s)
+			access := s.access()
+			before(s)
+			head := s.head
+			a := s.read("/fhir/Patient", "", 401, "{}")
+			s.head = head
+			s.read("/fhir/Patient", access, 200, "{}")
+
+			if got := s.outcome("S1-066"); got.Verdict != conform.Shown {
+				t.Errorf("S1-066 is %s: %s", got.Verdict, got.Text)
+			}
+			if len(a.Findings) != 1 || a.Findings[0].Row != "C-11" {
+				t.Errorf("findings %+v", a.Findings)
+			}
+		})
+	}
+}

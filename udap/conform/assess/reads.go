@@ -79,7 +79,7 @@ func (a reading) authorized(r *request) {
 	value := r.bearer()
 	t, known := a.tokens.get(digest(value))
 	switch {
-	case value == "" && (r.Status == 401 || r.Status == 403) && r.lane.last == nil && !r.query.Has("access_token"):
+	case value == "" && (r.Status == 401 || r.Status == 403) && !a.enrolled(r) && !r.query.Has("access_token"):
 		r.violates("S1-066", mistake{
 			text:     "data was asked for before the client registered",
 			expected: "a registration and a token first",
@@ -124,6 +124,16 @@ func (a reading) authorized(r *request) {
 	}
 	a.allowed(r)
 }
+
+// enrolled reports whether the client of a request may have registered before. One that
+// names itself later may be any that has registered from the address.
+func (a reading) enrolled(r *request) bool {
+	_, ok := a.byKey.get(enrolledAt(r.Address))
+	return ok || r.lane.last != nil
+}
+
+// enrolledAt is the key of the client that last registered from an address.
+func enrolledAt(address string) string { return "enrolled at " + address }
 
 // ended notes a token that was issued here and counts no longer, which a client may
 // learn by using it once.

@@ -432,6 +432,7 @@ func (a registering) registered(r *request) {
 	l.last, l.ended = now, nil
 	a.clients.set(digest(id), now)
 	a.byKey.set("id "+digest(id), l)
+	a.byKey.set(enrolledAt(r.Address), l)
 	if len(l.ClientIDs) < maxIDs && !slices.Contains(l.ClientIDs, trace.ClientID(id)) {
 		l.ClientIDs = append(l.ClientIDs, trace.ClientID(id))
 	}
