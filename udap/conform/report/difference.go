@@ -37,11 +37,21 @@ func (d *Difference) Better() int {
 
 // Worse returns how many rows have a worse verdict than before.
 func (d *Difference) Worse() int {
-	return len(d.Changes) - d.Better()
+	n := 0
+	for _, c := range d.Changes {
+		if c.Worse() {
+			n++
+		}
+	}
+	return n
 }
 
+// Worse reports whether the verdict is a worse one than before. A row that was
+// violated and is not exercised any more is neither better nor worse.
+func (c Change) Worse() bool { return rank[c.Now] < rank[c.Before] }
+
 // rank orders verdicts from bad to good. That of a row that was not exercised is
-// between: a run that exercises less has not mended anything.
+// between, and no improvement: a run that exercises less has not mended anything.
 var rank = map[conform.Verdict]int{
 	conform.Violated:     0,
 	conform.Warned:       1,
@@ -114,6 +124,6 @@ func (d *Difference) add(id, title string, before, now conform.Verdict) {
 		Title:  title,
 		Before: before,
 		Now:    now,
-		Better: rank[now] > rank[before],
+		Better: rank[now] > rank[before] && now != conform.NotExercised,
 	})
 }

@@ -147,7 +147,11 @@ func TestSummary(t *testing.T) {
 // that one of the runs did not have.
 func TestDifference(t *testing.T) {
 	before := found()
-	before.Rows = append(before.Rows, outcome("S1-080", conform.Shown, ""))
+	before.Rows = append(before.Rows,
+		outcome("S1-080", conform.Shown, ""),
+		outcome("S1-090", conform.Violated, ""),
+		outcome("S1-091", conform.Warned, ""),
+	)
 	earlier := mustReport(t, before, nil)
 	now := mustReport(t, report.Found{Rows: []conform.Outcome{
 		outcome("S1-010", conform.Shown, ""),
@@ -158,6 +162,7 @@ func TestDifference(t *testing.T) {
 		outcome("S1-060", conform.Violated, ""),
 		outcome("S1-070", conform.NotExercised, ""),
 		outcome("S1-070", conform.Shown, ""),
+		outcome("S1-090", conform.NotExercised, ""),
 	}}, earlier)
 
 	var got []string
@@ -168,6 +173,8 @@ func TestDifference(t *testing.T) {
 		"S1-020 shown > violated",
 		"S1-060 not exercised > violated",
 		"S1-080 shown > not exercised",
+		"S1-090 violated > not exercised",
+		"S1-091 warned > not exercised",
 		"S1-010 violated > shown",
 		"S1-070 not exercised > shown",
 	}
