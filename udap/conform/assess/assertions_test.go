@@ -122,7 +122,9 @@ var contextRows = []rowTest{
 		s.token()
 	}, "does not allow the scheme"},
 	{"S1-214", machine, b2b("organization_id", "https://localhost/org"), "cannot resolve"},
-	{"S1-215", machine, b2b("purpose_of_use", "TREAT"), "no purpose_of_use"},
+	{"S1-215", machine, b2b("purpose_of_use", nil), "no purpose_of_use"},
+	{"S1-215", nil, b2b("purpose_of_use", "TREAT"), "purpose_of_use is a string, not an array"},
+	{"S1-215", nil, b2b("purpose_of_use", []string{}), "purpose_of_use is an empty array"},
 	{"S1-215", nil, func(s *script) {
 		ready(s)
 		s.traces = decided("b2b.purpose_of_use", "SPY")

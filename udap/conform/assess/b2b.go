@@ -59,11 +59,11 @@ func (a redeeming) business(r *request) {
 	p.version(b2b)
 	p.subject(b2b)
 	p.organization(b2b)
-	p.purposes(b2b)
-	p.consent(b2b)
 	if tefca {
 		p.tefcaContext(b2b)
 	}
+	p.purposes(b2b)
+	p.consent(b2b)
 }
 
 // purpose assesses for whom and for what a client asks.
@@ -237,12 +237,17 @@ func (r purpose) purposes(b2b jose.Object) {
 	list, ok := b2b.List("purpose_of_use")
 	switch {
 	case !ok || len(list) == 0:
+		text := "hl7-b2b has no purpose_of_use"
+		if b2b.Has("purpose_of_use") {
+			text = notList(b2b, "purpose_of_use")
+		}
 		r.violates("S1-215", mistake{
-			text:     "hl7-b2b has no purpose_of_use",
+			text:     text,
 			expected: "an array of one or more codes",
 			found:    b2b.Show("purpose_of_use"),
 			remedy:   "name the purpose, as an array of codes",
 		})
+	case r.refused("b2b.purpose_of_use") && r.found("TF-46") != nil: // that row is more exact
 	case r.refused("b2b.purpose_of_use"):
 		r.violates("S1-215", mistake{
 			text:     "the community does not allow the purpose of use",

@@ -13,14 +13,14 @@ import (
 // most likely refused by first. A name that begins with a dot stands for both
 // statement and assertion.
 var decidedBy = map[string][]string{
-	"jws.form":        {"S1-003", "S1-002", "S1-001"},
+	"jws.form":        {"S1-003", "S1-002", "S1-001", "S1-007"},
 	"jws.header":      {"S1-002"},
 	"x5c.form":        {"S1-008"},
 	"x5c.key":         {"S1-002"},
 	"x5c.thumbprint":  {"S1-002"},
 	"x5c.jku":         {"S2-24", "S1-008"},
 	"register.udap":   {"S1-071"},
-	"register.body":   {"S1-071"},
+	"register.body":   {"S1-071", "S1-003"},
 	"register.jti":    {"S1-082"},
 	"statement.iss":   {"S1-075"},
 	"statement.sub":   {"S1-076", "S1-075"},
@@ -65,7 +65,7 @@ var decidedBy = map[string][]string{
 	"registration.uris":     {"C-14"},
 	"registration.required": {"C-14"},
 	"register.grants":       {"S1-021", "S1-092"},
-	"register.scope":        {"C-13", "S1-097"},
+	"register.scope":        {"C-13", "S1-097", "S1-099", "S1-100"},
 	"token.scope":           {"C-13"},
 	"assertion.scope":       {"C-13"},
 	"userinfo.scope":        {"C-10"},
@@ -150,7 +150,7 @@ func byGrant(check string, r *request) []string {
 // begin.
 var families = map[string][]string{
 	"chain":         {"C-12", "S1-008"},
-	"certification": {"C-15"},
+	"certification": {"C-15", "S1-020"},
 	"dpop":          {"C-16"},
 	"ias":           {"S1-198"},
 	"user":          {"S1-198"},

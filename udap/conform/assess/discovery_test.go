@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -23,6 +24,8 @@ var discoveryRows = []rowTest{
 			"udap":               "1",
 			"certifications":     []string{"a.b.c"},
 		})
+		s.traces = decided("certification.accepted", "0: jws.form: it cannot be decoded")
+		s.traces[0].Steps[0].Verdict = trace.Warned
 		s.send("POST", register, "application/json", body, 201, "", "{}")
 	}, "certifications were sent"},
 	{"S1-020", nil, func(s *script) {

@@ -3,6 +3,7 @@ package assess
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"slices"
 	"strconv"
@@ -60,6 +61,19 @@ func (d *document) text(claim string) string {
 	return s
 }
 
+// header returns a member of the header that is a string, also where the rest of the
+// JWT cannot be decoded; empty if it is not.
+func (d *document) header(member string) string {
+	segment, _, _ := strings.Cut(d.raw, ".")
+	decoded, err := base64.RawURLEncoding.DecodeString(segment)
+	if err != nil {
+		return ""
+	}
+	o, _ := jose.ParseObject(decoded)
+	s, _ := o.Text(member)
+	return s
+}
+
 // has reports whether a claim is present.
 func (d *document) has(claim string) bool {
 	return d != nil && d.jws != nil && d.jws.Claims.Has(claim)
@@ -107,6 +121,31 @@ func (d *document) shown(claim string) string {
 		return "no " + claim
 	}
 	return trace.Cut(d.jws.Claims.Show(claim), maxShown)
+}
+
+// notList describes a member that is no array of strings, or an empty one.
+func notList(o jose.Object, member string) string {
+	switch list, ok := o.List(member); {
+	case o.Kind(member) != "array":
+		return member + " is " + kindOf(o, member) + ", not an array"
+	case !ok:
+		return member + " has an element that is not a string"
+	case len(list) == 0:
+		return member + " is an empty array"
+	}
+	return ""
+}
+
+// kindOf returns the kind of a member's value with its article.
+func kindOf(o jose.Object, member string) string {
+	switch kind := o.Kind(member); kind {
+	case "null":
+		return kind
+	case "object", "array":
+		return "an " + kind
+	default:
+		return "a " + kind
+	}
 }
 
 // maxShown bounds what a finding repeats of a client, in bytes.

@@ -18,12 +18,28 @@ var headerRows = []rowTest{
 	{"S1-002", machine, rewritten(func(jwt string) string { return jwt + "=" }), "is not a JWS"},
 	{"S1-003", machine, rewritten(func(jwt string) string { return jwt + ".AAAA" }), "three segments"},
 	{"S1-003", nil, rewritten(jsonForm), "JSON serialization"},
+	{"S1-003", nil, func(s *script) {
+		s.discover(nil)
+		s.traces = decided("register.body", "an object in place of a string")
+		s.send("POST", register, "application/json",
+			`{"software_statement":{"payload":"e30"},"udap":"1"}`, 400, "", "{}")
+	}, "software_statement is an object, not a JWT"},
 	{"S1-003", nil, rewritten(func(jwt string) string { return jwt + ".AAAA.AAAA" }), "encrypted"},
 	{"S1-004", signedWith("rsa2048", "RS256"), nil, ""},
 	{"S1-005", signedWith("p256", "ES256"), nil, ""},
 	{"S1-006", signedWith("p384", "ES384"), nil, ""},
 	{"S1-007", machine, header("alg", "HS256"), "an algorithm that UDAP does not allow"},
 	{"S1-007", nil, header("alg", forge.Absent), "has no alg"},
+	{"S1-007", nil, header("alg", "none"), "is not signed: the alg of its header is none"},
+	{"S1-007", nil, func(s *script) {
+		s.discover(nil)
+		s.sign = func(c udaptest.Claims) string {
+			jwt := headed(s, "alg", "none")(c)
+			return jwt[:strings.LastIndexByte(jwt, '.')+1]
+		}
+		s.traces = decided("jws.form", "an empty signature")
+		s.register()
+	}, "is not signed: the alg of its header is none"},
 	{"S1-008", machine, header("x5c", forge.Absent), "has no x5c"},
 	{"S1-008", nil, header("x5c", []string{"-----BEGIN CERTIFICATE-----"}), "cannot be read"},
 	{"S1-008", nil, func(s *script) {

@@ -32,6 +32,8 @@ func (a jwts) envelope(r *request) {
 			found:    d.jws.Header.Show("alg"),
 			remedy:   "name the algorithm of the signature",
 		})
+	case isNone(alg):
+		r.unsigned(alg)
 	case !slices.Contains(jose.Algorithms(), alg):
 		r.violates("S1-007", mistake{
 			text:     "the header of the " + string(d.kind) + " has an algorithm that UDAP does not allow",
@@ -45,6 +47,21 @@ func (a jwts) envelope(r *request) {
 	}
 
 	a.chain(r)
+}
+
+// isNone reports whether alg is that of JWTs without a signature (RFC 7518 3.6), in
+// any case of letters.
+func isNone(alg string) bool { return strings.EqualFold(alg, "none") }
+
+// unsigned records that a JWT has alg none, with or without bytes in place of a
+// signature.
+func (r *request) unsigned(alg string) {
+	r.violates("S1-007", mistake{
+		text:     "the " + string(r.doc.kind) + " is not signed: the alg of its header is none",
+		expected: strings.Join(jose.Algorithms(), ", "),
+		found:    quote(alg),
+		remedy:   "sign with RS256 or ES256",
+	})
 }
 
 // signs assesses the signature by what the destination decided about it.
@@ -106,6 +123,8 @@ func (r *request) unreadable() {
 			found:    found,
 			remedy:   d.fault.Remedy,
 		})
+	case isNone(d.header("alg")):
+		r.unsigned(d.header("alg"))
 	default:
 		r.violates("S1-002", mistake{
 			text:     "the " + string(d.kind) + " is not a JWS as RFC 7515 has it",

@@ -1,6 +1,7 @@
 package assess
 
 import (
+	"cmp"
 	"net/url"
 	"path"
 	"slices"
@@ -28,12 +29,7 @@ func (a registering) registers(r *request) {
 
 	discovering(a).uses(r, "registration_endpoint", "registration")
 	if r.doc == nil {
-		r.violates("S1-071", mistake{
-			text:     "the registration has no software statement",
-			expected: `a JSON object with software_statement, udap "1" and perhaps certifications`,
-			found:    bodyShown(r.body, r.Request.Body),
-			remedy:   "POST it as application/json",
-		})
+		r.noStatement()
 		return
 	}
 
@@ -64,6 +60,27 @@ func (a registering) registers(r *request) {
 	}
 	r.certifications()
 	a.registered(r)
+}
+
+// noStatement assesses a registration whose software_statement is not a string.
+func (r *request) noStatement() {
+	const member = "software_statement"
+	if r.body.Has(member) && r.body.Kind(member) != "null" {
+		r.violates("S1-003", mistake{
+			text:     member + " is " + kindOf(r.body, member) + ", not a JWT",
+			expected: "a string of three segments with dots between (RFC 7515 7.1)",
+			found:    trace.Cut(r.body.Show(member), maxShown),
+			remedy:   "sign the claims as a JWT, and send its compact serialization as a string",
+		})
+		return
+	}
+
+	r.violates("S1-071", mistake{
+		text:     "the registration has no software statement",
+		expected: `a JSON object with software_statement, udap "1" and perhaps certifications`,
+		found:    bodyShown(r.body, r.Request.Body),
+		remedy:   "POST it as application/json",
+	})
 }
 
 // bodyShown describes a body that was no registration.
@@ -175,11 +192,30 @@ func (r applicant) present(row, member string, ok bool, expected string) {
 		})
 	default:
 		r.violates(row, mistake{
-			text:     member + " is not as it must be",
+			text:     r.amiss(member),
 			expected: expected,
 			found:    r.doc.shown(member),
 		})
 	}
+}
+
+// amiss describes what is wrong with a member that is not as it must be.
+func (r applicant) amiss(member string) string {
+	claims := r.doc.jws.Claims
+	if member == "contacts" || member == "redirect_uris" {
+		return cmp.Or(notList(claims, member), member+" has an element that is not a URI")
+	}
+
+	value, ok := claims.Text(member)
+	switch {
+	case !ok:
+		return member + " is " + kindOf(claims, member) + ", not a string"
+	case strings.TrimSpace(value) == "":
+		return member + " is empty"
+	case member == "scope":
+		return "scope has more than single spaces between its scopes"
+	}
+	return member + " is " + quote(value)
 }
 
 // meant returns a hint at a misspelt member.
@@ -340,6 +376,10 @@ func (r applicant) logo(interactive bool) {
 	switch strings.ToLower(path.Ext(u.Path)) {
 	case ".png", ".jpg", ".jpeg", ".gif":
 		r.shows("S1-091")
+	case "":
+		r.warns("S1-091",
+			"logo_uri has no file extension, so it is not known whether it leads to a PNG, JPG or GIF",
+			"serve one of these, and end the path in .png, .jpg or .gif")
 	default:
 		r.violates("S1-091", mistake{
 			text:     "logo_uri does not name a PNG, JPG or GIF",
@@ -364,7 +404,7 @@ func (r applicant) scopes(interactive bool, scope string) {
 	switch {
 	case system+personal == 0:
 	case interactive && personal == 0:
-		r.violates("S1-100", mistake{
+		r.violates(r.scopeRow("S1-100"), mistake{
 			text:     "a client of authorization_code asks for system scopes alone",
 			expected: "user or patient scopes",
 			found:    trace.Cut(scope, maxShown),
@@ -372,7 +412,7 @@ func (r applicant) scopes(interactive bool, scope string) {
 	case interactive:
 		r.shows("S1-100")
 	case system == 0:
-		r.violates("S1-099", mistake{
+		r.violates(r.scopeRow("S1-099"), mistake{
 			text:     "a client of client_credentials asks for no system scope",
 			expected: "system scopes",
 			found:    trace.Cut(scope, maxShown),
@@ -380,6 +420,15 @@ func (r applicant) scopes(interactive bool, scope string) {
 	default:
 		r.shows("S1-099")
 	}
+}
+
+// scopeRow returns row, or C-13 where the destination refused the scopes: then it is
+// more than a recommendation that is not kept.
+func (r applicant) scopeRow(row string) string {
+	if r.refused("register.scope") {
+		return "C-13"
+	}
+	return row
 }
 
 // certifications assesses that none are sent where none are supported.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/conform/assess"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -100,16 +101,21 @@ func (s *script) cancel() {
 // metadataRows are about what a client registers.
 var metadataRows = []rowTest{
 	{"S1-083", machine, statement("client_name", nil), "has no client_name"},
-	{"S1-083", nil, statement("client_name", " "), "client_name is not as it must be"},
+	{"S1-083", nil, statement("client_name", " "), "client_name is empty"},
+	{"S1-083", nil, statement("client_name", 5), "client_name is a number, not a string"},
 	{"S1-084", person, interactive("redirect_uris", nil), "has no redirect_uris"},
 	{"S1-085", machine, statement("redirect_uris", []string{redirect}), "present without authorization_code"},
 	{"S1-086", machine, statement("contacts", nil), "has no contacts"},
-	{"S1-086", nil, statement("contacts", "mailto:op@client1.test"), "contacts is not as it must be"},
+	{"S1-086", nil, statement("contacts", "mailto:op@client1.test"), "contacts is a string, not an array"},
+	{"S1-086", nil, statement("contacts", []string{}), "contacts is an empty array"},
+	{"S1-086", nil, statement("contacts", []any{5}), "contacts has an element that is not a string"},
+	{"S1-086", nil, statement("contacts", []string{"op@client1.test"}), "contacts has an element that is not a URI"},
 	{"S1-087", machine, statement("contacts", []string{"tel:+1-555-0100"}),
 		"none of the contacts is an e-mail address"},
 	{"S1-088", person, interactive("logo_uri", nil), "has no logo_uri"},
 	{"S1-090", person, interactive("logo_uri", "http://client1.test/logo.png"), "not an https URL"},
 	{"S1-091", person, interactive("logo_uri", "https://client1.test/logo.svg"), "does not name a PNG, JPG or GIF"},
+	{"S1-091", nil, interactive("logo_uri", "https://client1.test/logo?id=3"), "it is not known whether"},
 	{"S1-092", machine, statement("grant_types", nil), "has no grant_types"},
 	{"S1-092", nil, statement("grant_types", []string{"client_credentials", "refresh_token"}), "refresh_token without"},
 	{"S1-092", nil, interactive("grant_types", []string{"authorization_code", "client_credentials"}), "has both"},
@@ -117,14 +123,29 @@ var metadataRows = []rowTest{
 	{"S1-093", person, interactive("response_types", nil), "has no response_types"},
 	{"S1-094", person, interactive("response_types", []string{"token"}), `not ["code"]`},
 	{"S1-095", machine, statement("response_types", []string{"code"}), "present without authorization_code"},
-	{"S1-096", machine, statement("token_endpoint_auth_method", "client_secret_basic"), "token_endpoint_auth_method"},
+	{"S1-096", machine, statement("token_endpoint_auth_method", "client_secret_basic"),
+		`token_endpoint_auth_method is "client_secret_basic"`},
 	{"S1-097", machine, statement("scope", nil), "has no scope"},
-	{"S1-097", nil, statement("scope", "system/Patient.rs  system/Observation.rs"), "scope is not as it must be"},
+	{"S1-097", nil, statement("scope", "system/Patient.rs  system/Observation.rs"), "more than single spaces"},
+	{"S1-097", nil, statement("scope", []string{"system/Patient.rs"}), "scope is an array, not a string"},
+	{"S1-097", nil, statement("scope", ""), "scope is empty"},
 	{"S1-099", machine, statement("scope", "user/Patient.rs"), "no system scope"},
 	{"S1-100", person, interactive("scope", "system/Patient.rs"), "system scopes alone"},
 	{"S2-11", person, interactive("redirect_uris", []string{"http://client1.test/cb"}), "not a plain https URL"},
+	{"C-13", nil, refusedScope("user/Patient.rs", (*script).register), "asks for no system scope"},
+	{"C-13", nil, refusedScope("system/Patient.rs", (*script).interactive), "system scopes alone"},
 	{"C-14", accepting("registration.required"), refusal("registration.required", "no tos_uri"), "no tos_uri"},
 	{"C-15", accepting("certification.sub"), refusal("certification.exp", "it expired"), "it expired"},
+}
+
+// refusedScope registers, and the destination refuses the scopes.
+func refusedScope(scope string, register func(s *script) assess.Assessment) func(s *script) {
+	return func(s *script) {
+		s.discover(nil)
+		s.claims = change("scope", scope)
+		s.traces = decided("register.scope", "none that this client may have")
+		register(s)
+	}
 }
 
 // accepting registers, and a check of the destination passes.

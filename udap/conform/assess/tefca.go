@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/conform"
 	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
@@ -43,8 +44,7 @@ func (r purpose) tefcaContext(b2b jose.Object) {
 
 	for _, c := range codes {
 		if !known[c] {
-			r.warns("TF-46", "purpose_of_use has "+quote(c)+", which is not an exchange purpose of TEFCA's edition of "+
-				now.Date, "write it as "+now.System+"#CODE")
+			r.notTEFCA(c, now)
 		}
 	}
 	if len(codes) > 0 && r.found("TF-46") == nil {
@@ -53,6 +53,22 @@ func (r purpose) tefcaContext(b2b jose.Object) {
 
 	r.tefcaURI(codes)
 	r.tefcaTreatment(b2b)
+}
+
+// notTEFCA records a purpose that is not TEFCA's: a warning, unless the destination
+// refused it.
+func (r purpose) notTEFCA(code string, now udap.PurposeEdition) {
+	f := conform.Finding{
+		Row:     "TF-46",
+		Verdict: conform.Warned,
+		Text: "purpose_of_use has " + quote(code) +
+			", which is not an exchange purpose of TEFCA's edition of " + now.Date,
+		Remedy: "write it as " + now.System + "#CODE",
+	}
+	if r.refused("b2b.purpose_of_use") {
+		f.Verdict = conform.Violated
+	}
+	r.add(f)
 }
 
 // tefcaURI assesses the fragment of the client's URI against the purpose of use.

@@ -7,6 +7,7 @@ import (
 
 	"fhirdest.example/udap/conform"
 	"fhirdest.example/udap/conform/assess"
+	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
 )
 
@@ -161,6 +162,9 @@ var tefcaRows = []rowTest{
 	{"TF-46", treatment(nil), treatment(func(ext, b2b map[string]any) {
 		b2b["purpose_of_use"] = []string{"urn:oid:2.16.840.1.113883.5.8#T-TREAT"}
 	}), "not an exchange purpose of TEFCA's edition"},
+	{"TF-46", nil, treatment(func(_, b2b map[string]any) {
+		b2b["purpose_of_use"] = []string{"TREAT"}
+	}, decided("b2b.purpose_of_use", "TREAT")...), `purpose_of_use has "TREAT"`},
 	{"TF-47", treatment(nil), treatment(func(ext, b2b map[string]any) {
 		b2b["organization_name"] = "A clinic"
 	}), "no NPI or TIN"},
@@ -175,7 +179,7 @@ var tefcaRows = []rowTest{
 const purposes = "urn:oid:2.16.840.1.113883.3.7204.1.5.2.1"
 
 // treatment asks for a token as a member of TEFCA that treats patients.
-func treatment(edit func(ext, b2b map[string]any)) func(s *script) {
+func treatment(edit func(ext, b2b map[string]any), traces ...*trace.Trace) func(s *script) {
 	return func(s *script) {
 		w := udaptest.New(s.t, "p256")
 		s.client = w.Client(s.t, w.A.Int, udaptest.Client1URI+"#T-TREAT", nil)
@@ -190,6 +194,7 @@ func treatment(edit func(ext, b2b map[string]any)) func(s *script) {
 			}
 			c["extensions"] = ext
 		}
+		s.traces = traces
 		s.token()
 	}
 }
@@ -205,8 +210,8 @@ func TestTEFCA(t *testing.T) { run(t, conform.TEFCA, tefcaRows) }
 func TestWhatIsNoMistake(t *testing.T) {
 	s := newScript(t, conform.SSRAA2)
 	withToken(s)
-	s.traces = decided("access.resource", "there is no such resource")
-	if a := s.read("/fhir/Patient/nobody", s.access(), 404, "{}"); a.Text != "there is no such resource" {
+	s.traces = decided("access.consent", "the patient has not consented")
+	if a := s.read("/fhir/Patient/1", s.access(), 403, "{}"); a.Text != "the patient has not consented" {
 		t.Errorf("the text is %q", a.Text)
 	}
 }
