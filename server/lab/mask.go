@@ -134,6 +134,10 @@ func maskValue(name, value string, oauth bool) (shown string, ok bool) {
 	return "", false
 }
 
+// around is what may be around the name of a parameter by mistake, such as the beginning
+// of a document.
+const around = " \t\r\n{[<\"'"
+
 // maskPairs masks the values of secrets in a query or in a form.
 func maskPairs(text string, oauth bool) string {
 	if !strings.Contains(text, "=") {
@@ -152,7 +156,7 @@ func maskPairs(text string, oauth bool) string {
 			secret = value
 		}
 
-		if shown, ok := maskValue(strings.TrimSpace(plain), secret, oauth); ok {
+		if shown, ok := maskValue(strings.Trim(plain, around), secret, oauth); ok {
 			pairs[i] = name + "=" + shown
 		}
 	}
@@ -302,12 +306,7 @@ func maskBody(body []byte, oauth bool) []byte {
 		})
 	}
 
-	switch first := bytes.TrimLeft(out, " \t\r\n"); {
-	case len(first) == 0, bytes.IndexByte([]byte("{[<"), first[0]) >= 0:
-		return out
-	}
-
-	return []byte(maskPairs(string(out), oauth))
+	return []byte(maskPairs(string(out), oauth)) // whatever it begins with
 }
 
 // maskMember masks a member of a JSON object.

@@ -56,6 +56,13 @@ func TestCredentialsAreMasked(t *testing.T) {
 			secret+`"}`), []string{`"accessToken":"` + short}},
 		{"several parts", request("POST / HTTP/1.1\r\n\r\n", "--b\r\nContent-Disposition: form-data; name=\"password\""+
 			"\r\n\r\n"+secret+"\r\n--b--"), []string{"--b--"}},
+		{"form behind a brace", request("POST /oauth/token HTTP/1.1\r\n\r\n", "{&refresh_token="+secret+"&x=y"),
+			[]string{"{&refresh_token=" + short, "&x=y"}},
+		{"form behind a bracket", request("POST /oauth/token HTTP/1.1\r\n\r\n", "\n[ code="+secret), nil},
+		{"form behind an element", request("POST /oauth/token HTTP/1.1\r\n\r\n", "<a>&client_secret="+secret), nil},
+		{"form with a quote", request("POST /oauth/token HTTP/1.1\r\n\r\n", "{\"password="+secret+"&x=y"), nil},
+		{"link in JSON", answered("HTTP/1.1 200 OK\r\n\r\n", `{"url":"https://a/fhir?a=b&c=d","total":1}`),
+			[]string{`{"url":"https://a/fhir?a=b&c=d","total":1}`}},
 		{"XML", request("POST / HTTP/1.1\r\n\r\n", "<a><password>"+secret+"</password></a>"),
 			[]string{"</password></a>"}},
 		{"launch", request("GET /oauth/authorize?launch="+secret+"&x=y HTTP/1.1\r\n\r\n", ""), []string{"&x=y"}},
