@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/udap/jose"
 )
 
 // ClientRequest asks for a certificate for a client under test. Its URI is always
@@ -130,6 +131,12 @@ func (r ClientRequest) keys() (crypto.Signer, crypto.PublicKey, error) {
 			return nil, nil, &RequestError{
 				Member: "csr",
 				Text:   strings.TrimPrefix(err.Error(), "certs: "),
+			}
+		}
+		if err := jose.CheckKey(csr.Key); err != nil {
+			return nil, nil, &RequestError{
+				Member: "csr",
+				Text:   fmt.Sprintf("no destination accepts this key: %v; make one of %s", err, jose.SoundKeys),
 			}
 		}
 		return nil, csr.Key, nil
