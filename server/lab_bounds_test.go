@@ -191,3 +191,40 @@ func TestUnusedSessionsMakeRoom(t *testing.T) {
 		}
 	}
 }
+
+// Where every session was used, the one to which nothing came for the longest time gives
+// its place to another one, after twelve hours at least.
+func TestAbandonedSessionsMakeRoom(t *testing.T) {
+	var later atomic.Int64
+	d := servertest.Start(t, servertest.Lab, func(w *servertest.Env) {
+		w.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		w.Config.Lab.Sessions = 2
+	})
+	visited, left := d.OpenLab(lab.OpenRequest{}), d.OpenLab(lab.OpenRequest{})
+	visit := func(s *servertest.LabSession) {
+		d.Get(s.Session.Base + "/metadata")
+		s.Kept()
+	}
+	open := func() int {
+		return d.Do(http.MethodPost, "/acme/lab/api/sessions", strings.NewReader("{}"),
+			"Content-Type", "application/json").StatusCode
+	}
+
+	visit(visited)
+	visit(left)
+	later.Store(int64(11 * time.Hour))
+	if got := open(); got == http.StatusCreated {
+		t.Error("a session gave way after eleven hours")
+	}
+
+	visit(visited)
+	later.Store(int64(13 * time.Hour))
+	if got := open(); got != http.StatusCreated {
+		t.Errorf("after thirteen hours: %d", got)
+	}
+	for s, want := range map[*servertest.LabSession]int{visited: http.StatusOK, left: http.StatusNotFound} {
+		if res, _ := d.Get(s.Session.Base + "/metadata"); res.StatusCode != want {
+			t.Errorf("%s: %s, want %d", s.Session.ID, res.Status, want)
+		}
+	}
+}

@@ -2,6 +2,14 @@ package lab_test
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +24,7 @@ import (
 	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/lab"
 	"fhirdest.example/udap/conform"
+	"fhirdest.example/udap/jose"
 )
 
 // site is that of a session at which nothing is served.
@@ -287,8 +296,8 @@ func TestCertificatesAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.isRefused(issue(""), "client")
-	if again, _ := s.Session(session.ID); again.Counts.Clients != 100 {
-		t.Errorf("counts %+v", again.Counts)
+	if again, _ := s.Session(session.ID); again.Counts.Clients != 100 || again.Run != session.Run+1 {
+		t.Errorf("run %d, counts %+v", again.Run, again.Counts)
 	}
 }
 
@@ -321,4 +330,58 @@ func TestRequestsOfTestersAreBounded(t *testing.T) {
 	}
 	s.isRefused(s.SetFault(t.Context(), lab.Plain, names[:1]), "faults")
 	s.isRefused(s.PutReport(t.Context(), lab.Plain, "last", make([]byte, 4<<20+1)), "report")
+}
+
+// A key with which no client could sign here gets no certificate, and the tester learns
+// which would.
+func TestKeysThatNoDestinationAccepts(t *testing.T) {
+	s := start(t, lab.Settings{})
+	session := s.open()
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, edwards, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	curve := func(c elliptic.Curve) *ecdsa.PrivateKey {
+		key, err := ecdsa.GenerateKey(c, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+
+	for name, key := range map[string]crypto.Signer{
+		"RSA of 1024 bits": small,
+		"Ed25519":          edwards,
+		"P-521":            curve(elliptic.P521()),
+		"":                 curve(elliptic.P384()),
+	} {
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		csr := pem.EncodeToMemory(&pem.Block{
+			Type:  "CERTIFICATE REQUEST",
+			Bytes: der,
+		})
+		_, err = s.IssueClient(t.Context(), session.ID, lab.ClientRequest{CSR: string(csr)})
+		if name == "" {
+			if err != nil {
+				t.Errorf("P-384: %v", err)
+			}
+			continue
+		}
+
+		s.isRefused(err, "csr")
+		if err == nil || !strings.Contains(err.Error(), jose.SoundKeys) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	if again, _ := s.Session(session.ID); again.Counts.Clients != 1 {
+		t.Errorf("counts %+v", again.Counts)
+	}
 }

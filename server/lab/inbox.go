@@ -178,7 +178,7 @@ func (l *live) keep(all []captured) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lost := l.session.Counts.Dropped - before.Counts.Dropped // meanwhile
-	l.session.Counts = next.Counts
+	l.session.Counts, l.session.Used = next.Counts, next.Used
 	l.session.Counts.Dropped += lost
 	for _, k := range kept {
 		l.publish(Update{Session: l.session, Kept: k})
@@ -205,6 +205,7 @@ func (l *live) admit(
 	next = before
 	for _, c := range all {
 		n := int64(size(c.exchange))
+		next.Used = c.exchange.Received
 		full := next.Counts.Exchanges >= uint64(settings.Exchanges) || next.Counts.Bytes+n > settings.Size
 		if full {
 			next.Counts.Dropped++

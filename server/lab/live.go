@@ -92,6 +92,7 @@ func (l *live) clear(ctx context.Context) error {
 
 	cleared := l.state()
 	cleared.Counts = Counts{Clients: cleared.Counts.Clients}
+	cleared.Run++
 	if err := l.service.cfg.Store.Clear(ctx, cleared); err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (l *live) clear(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
-	l.session.Counts = cleared.Counts
+	l.session.Counts, l.session.Run = cleared.Counts, cleared.Run
 	l.publish(Update{Session: l.session})
 	return nil
 }

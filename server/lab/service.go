@@ -140,7 +140,7 @@ func (s *Service) Issuers() []Issuer { return s.cfg.Issuers }
 
 // Open opens a session, ready to be used. It returns a *RequestError, or ErrFull when
 // there are too many: even without those that have expired, and without one to which
-// nothing came for an hour.
+// nothing came for an hour, or, if it was used before, for twelve.
 func (s *Service) Open(ctx context.Context, req OpenRequest) (Session, error) {
 	if err := req.check(); err != nil {
 		return Session{}, err
@@ -165,7 +165,7 @@ func (s *Service) Open(ctx context.Context, req OpenRequest) (Session, error) {
 		Expires: now.Add(s.cfg.Settings.Keep),
 	}
 	err := s.cfg.Store.Create(ctx, session, s.room())
-	if errors.Is(err, ErrFull) && s.closeUnused(ctx) {
+	if errors.Is(err, ErrFull) && s.makeRoom(ctx) {
 		err = s.cfg.Store.Create(ctx, session, s.room())
 	}
 	if err != nil {
@@ -186,20 +186,32 @@ func (s *Service) Open(ctx context.Context, req OpenRequest) (Session, error) {
 	return session, nil
 }
 
-// unused is after how long a session to which nothing came gives its place to another.
-const unused = time.Hour
+// After how long a session gives its place to another.
+const (
+	unused    = time.Hour      // to which nothing ever came
+	abandoned = 12 * time.Hour // to which nothing came any more
+)
 
-// closeUnused removes the oldest session that was never used, and reports whether there
-// was one.
-func (s *Service) closeUnused(ctx context.Context) bool {
-	var oldest *Session
+// makeRoom removes the oldest session that was never used, or else the one to which
+// nothing came for the longest time. It reports whether there was one.
+func (s *Service) makeRoom(ctx context.Context) bool {
+	gone := s.quietest(unused, func(found Session) bool { return found.Counts == Counts{} })
+	if gone == "" {
+		gone = s.quietest(abandoned, func(Session) bool { return true })
+	}
+	return gone != "" && s.Close(ctx, gone) == nil
+}
+
+// quietest returns the id of the session to which nothing came for the longest time, and
+// for more than a least one; empty if there is none.
+func (s *Service) quietest(least time.Duration, fits func(Session) bool) (id string) {
+	now := s.cfg.Now()
 	for _, session := range s.Sessions() {
-		idle := s.cfg.Now().Sub(session.Created) > unused
-		if session.ID != Plain && session.Counts == (Counts{}) && idle {
-			oldest = &session // the newest are first
+		if quiet := session.quiet(now); session.ID != Plain && quiet > least && fits(session) {
+			id, least = session.ID, quiet
 		}
 	}
-	return oldest != nil && s.Close(ctx, oldest.ID) == nil
+	return id
 }
 
 func newID() string {

@@ -34,7 +34,17 @@ type Session struct {
 	Faults  []string  `json:"faults,omitempty"` // names of the deliberate faults that are chosen
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires,omitzero"` // then it is removed; zero: never
+	Used    time.Time `json:"used,omitzero"`    // when the last request came
+	Run     int       `json:"run,omitzero"`     // how many times the exchanges were removed
 	Counts  Counts    `json:"counts"`
+}
+
+// quiet is how long nothing has come to a session.
+func (s Session) quiet(now time.Time) time.Duration {
+	if s.Used.After(s.Created) {
+		return now.Sub(s.Used)
+	}
+	return now.Sub(s.Created)
 }
 
 // Counts are the sums over a session. They hold over restarts.

@@ -101,6 +101,7 @@ func (m *memory) clear() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.kept = nil
+	m.session.Run++
 	for c := range m.watchers {
 		c <- lab.Update{Session: m.session}
 	}

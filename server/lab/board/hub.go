@@ -18,6 +18,7 @@ type hub struct {
 
 	mu   sync.Mutex
 	view *view
+	run  int // of the session, that the view shows
 }
 
 // refresh reads the exchanges that came since.
@@ -29,8 +30,8 @@ func (h *hub) refresh(ctx context.Context) error {
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if session.Counts.Exchanges < h.view.last { // it was cleared: a new run begins
-		h.view = newView()
+	if session.Run != h.run || session.Counts.Exchanges < h.view.last { // it was cleared
+		h.view, h.run = newView(), session.Run
 	}
 
 	if session.Counts.Exchanges == h.view.last {
