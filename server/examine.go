@@ -8,6 +8,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/server/doctor"
+	"fhirdest.example/server/lab"
 )
 
 // Places are this destination's base URLs as package doctor examines them: the public
@@ -57,7 +58,27 @@ func (c Config) Warnings(now time.Time) []string {
 	if m.tls != nil {
 		out = append(out, ending("tls.cert", now, m.tls.Leaf())...)
 	}
-	return append(out, endingMembers(m.communities, now)...)
+	out = append(out, endingMembers(m.communities, now)...)
+	return append(out, labWarnings(c.Lab)...)
+}
+
+// labWarnings are about what the lab opens to others. They are no warnings of a running
+// destination: they are what its operator may have wanted.
+func labWarnings(s *lab.Settings) (out []string) {
+	if s == nil {
+		return nil
+	}
+	if s.Open == "public" && s.Plain {
+		out = append(out, "lab: with open: public and plain: true, everybody who reaches the public site reads what "+
+			"the destination's own base answers, so data of patients: write open: console or plain: false "+
+			"where the data are not made up")
+	}
+
+	for _, issuer := range s.Issuers {
+		out = append(out, fmt.Sprintf("lab: other servers of %s accept the certificates that the lab issues as those "+
+			"of members: name the issuer of a community for tests, which guards no real data", issuer.Community))
+	}
+	return out
 }
 
 // endingMembers are the warnings about certificates of communities.

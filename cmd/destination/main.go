@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/proc"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/gateway/complaint"
@@ -173,6 +174,9 @@ func check(cfg server.Config, form error, stdout, stderr io.Writer) int {
 		return 2
 	}
 
+	for _, text := range cfg.Warnings(time.Now()) {
+		fmt.Fprintf(stderr, "warning: %s\n", certs.Printable(text))
+	}
 	fmt.Fprintln(stdout, "ok")
 	return 0
 }

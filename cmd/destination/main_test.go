@@ -348,3 +348,35 @@ func TestSecretsStandInFilesOnly(t *testing.T) {
 		}
 	}
 }
+
+// -check warns of a lab that shows the destination's own answers to everybody, and of
+// what its certificates are elsewhere, with remedies; none of it keeps it from starting.
+func TestCheckWarnsOfTheLab(t *testing.T) {
+	w := newEnv(t)
+	servertest.Lab(w)
+	const shown, members = "reads what the destination's own base answers", "accept the certificates that the lab issues"
+	for _, row := range []struct {
+		open  string
+		plain bool
+		warns bool
+	}{
+		{"public", true, true},
+		{"public", false, false},
+		{"console", true, false},
+		{"", true, false},
+	} {
+		w.Config.Lab.Open, w.Config.Lab.Plain = row.open, row.plain
+		code, stdout, stderr := runIt("-config", config(t, w), "-check")
+		if code != 0 || stdout != "ok\n" || strings.Contains(stderr, shown) != row.warns {
+			t.Errorf("%+v: %d %s%s", row, code, stdout, stderr)
+		}
+		if n := strings.Count(stderr, members); n != len(w.Config.Lab.Issuers) {
+			t.Errorf("%+v: %d warnings of certificates: %s", row, n, stderr)
+		}
+	}
+
+	w.Config.Lab = nil
+	if _, _, stderr := runIt("-config", config(t, w), "-check"); stderr != "" {
+		t.Errorf("without a lab: %s", stderr)
+	}
+}
