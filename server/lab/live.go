@@ -192,8 +192,9 @@ func (s *Service) all() []*live {
 	return slices.Collect(maps.Values(s.sessions))
 }
 
-// maxTraces bounds the traces that wait for their exchange.
-const maxTraces = 256
+// maxTraces bounds the traces that wait for their exchange: one for each that may wait
+// to be stored, and some of decisions that belong to none.
+const maxTraces = maxWaiting + 256
 
 // pendingTraces are decisions whose exchange has not ended yet, by their ids.
 type pendingTraces struct {
@@ -224,6 +225,9 @@ func (p *pendingTraces) take(ids []string) (found []*trace.Trace) {
 		if t := p.byID[id]; t != nil {
 			found = append(found, t)
 			delete(p.byID, id)
+			p.order = slices.DeleteFunc(p.order, func(other string) bool {
+				return other == id
+			})
 		}
 	}
 	return found
