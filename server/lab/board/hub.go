@@ -18,7 +18,6 @@ type hub struct {
 
 	mu   sync.Mutex
 	view *view
-	run  int // of the session, that the view shows
 }
 
 // refresh reads the exchanges that came since.
@@ -30,8 +29,9 @@ func (h *hub) refresh(ctx context.Context) error {
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if session.Run != h.run || session.Counts.Exchanges < h.view.last { // it was cleared
-		h.view, h.run = newView(), session.Run
+	if session.Run != h.view.run || session.Counts.Exchanges < h.view.last { // it was cleared
+		h.view = newView()
+		h.view.run = session.Run
 	}
 
 	if session.Counts.Exchanges == h.view.last {

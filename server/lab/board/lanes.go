@@ -110,6 +110,7 @@ type item struct {
 
 // view is the state of one board. It holds no message, and its size is bounded.
 type view struct {
+	run    int    // of the session
 	last   uint64 // number of the last request that it has
 	lanes  map[string]*lane
 	order  []*lane // the one that came first first

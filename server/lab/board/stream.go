@@ -153,7 +153,8 @@ func (s *stream) update(ctx context.Context) error {
 	var cleared bool
 	last := s.since
 	h.look(func(b *view) {
-		cleared = b.last < s.since
+		cleared = b.last < s.since || b.run != s.Session.Run
+		s.Session.Run = b.run
 		list = s.changes(b)
 		last = b.last
 	})
