@@ -266,7 +266,8 @@ const mutants = [
   { name: 'a refresh token that was replaced is used again', rows: ['C-05'], says: /refresh token/,
     run: async (client) => {
       const { tokens } = await person(client)
-      await client.refresh(tokens.refresh_token)
+      const { refresh_token } = await client.refresh(tokens.refresh_token)
+      await client.refresh(refresh_token) // with it the answer is known to have arrived
       await client.refresh(tokens.refresh_token)
     } },
 
