@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -189,7 +190,9 @@ func TestNextLinkElsewhereIsSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Fatal(err)
+	}
 	res.Body.Close()
 	expectVerdict(t, s, "fhir-next-elsewhere", answer.Ignored)
 }

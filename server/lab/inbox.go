@@ -75,6 +75,11 @@ func (b *inbox) take() []captured {
 	defer b.mu.Unlock()
 	all := b.waiting
 	b.waiting, b.bytes = nil, 0
+
+	// Each is put when its answer has ended, which another connection may see late.
+	slices.SortStableFunc(all, func(a, b captured) int {
+		return a.exchange.Received.Compare(b.exchange.Received)
+	})
 	return all
 }
 
@@ -123,8 +128,8 @@ func (s *Service) record(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-s.inbox.wake:
-			s.keep(s.inbox.take())
 			time.Sleep(pause)
+			s.keep(s.inbox.take())
 		}
 	}
 

@@ -47,6 +47,10 @@ type history struct {
 // exchanges whose answers had the fault have its name. Of several answers with the
 // fault, one that was ignored decides, then one that was noticed, then the last.
 func (f *Fault) Read(all []*conform.Exchange, now time.Time) Outcome {
+	// An exchange has its number when its answer has ended: what followed may have one before.
+	all = slices.SortedStableFunc(slices.Values(all), func(a, b *conform.Exchange) int {
+		return a.Received.Compare(b.Received)
+	})
 	out := Outcome{
 		Fault:   f.Name,
 		Verdict: NotSeen,
