@@ -21,6 +21,7 @@ func FuzzAdd(f *testing.F) {
 	}
 	f.Add("GET", "/oauth/authorize?state=a&client_id=client-1&scope=udap", []byte("x\r\n:\r\n"), []byte("a=b"), 303,
 		[]byte("HTTP/1.1 303\r\nLocation: https://a/?code=1&state=2\r\n"), []byte(`{"link":[{"relation":"next"}]}`), "")
+	f.Add("GET", "/fhir/metadata", []byte(nil), []byte(nil), 200, []byte(nil), []byte(nil), "an address that is no UTF-8: \xff")
 	good := s.sent
 
 	f.Fuzz(func(t *testing.T, method, target string, head, body []byte, status int, answer, content []byte,

@@ -244,8 +244,8 @@ func (a *Assessor) open(r *request) *lane {
 	l := &lane{
 		Lane: Lane{
 			ID:      fmt.Sprintf("c%d", r.N),
-			Address: r.Address,
-			Name:    "client at " + r.Address,
+			Address: address(r),
+			Name:    "client at " + address(r),
 			First:   r.Received,
 			Colour:  Green,
 		},
@@ -302,7 +302,12 @@ func (l *lane) join(to *lane) {
 func (l *lane) visit(r *request) {
 	l.Exchanges++
 	l.Last = r.Received
-	l.Address = r.Address
+	l.Address = address(r)
+}
+
+// address returns the address of a client as it can be written.
+func address(r *request) string {
+	return strings.ToValidUTF8(r.Address, "\ufffd")
 }
 
 // describe takes over what a request has about its client.
