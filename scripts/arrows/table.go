@@ -17,6 +17,7 @@ const (
 	jwx     = "github.com/lestrrat-go/jwx/v2"
 	mux     = "github.com/gorilla/mux"
 	bbolt   = "go.etcd.io/bbolt"
+	pgx     = "github.com/jackc/pgx/v5"
 	models  = "github.com/samply/golang-fhir-models/fhir-models"
 	strict  = "github.com/go-json-experiment/json"
 	pkcs12  = "software.sslmate.com/src/go-pkcs12"
@@ -250,6 +251,27 @@ var table = []row{
 		},
 		others: []string{bbolt, strict},
 		less:   []string{"encoding/json", "net/http"},
+	},
+	{
+		room:   "server/postgres",
+		reason: "stores that destinations share; implements the interfaces that its callers declare",
+		ours: []string{
+			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
+			"server/oauth", "server/audit", "server/people", "server/tiered",
+		},
+		others: []string{pgx, strict},
+		less:   []string{"encoding/json", "net/http"},
+	},
+	{
+		room:   "server/postgres/local",
+		reason: "run a PostgreSQL server of one's own",
+		less:   []string{"net/http", "encoding/json"},
+	},
+	{
+		room:   "server/postgres/postgrestest",
+		reason: "empty databases for tests",
+		ours:   []string{"server/postgres", "server/postgres/local"},
+		others: []string{pgx},
 	},
 	{
 		room:   "server/bolt/packed",

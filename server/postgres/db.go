@@ -1,0 +1,207 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Config is where the database is, and how it is used.
+type Config struct {
+	// URL is postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full…, without a
+	// password. Parameters are those of libpq.
+	URL string
+	// PasswordFile has the password as its first line. Empty: PGPASSFILE or
+	// ~/.pgpass may have it.
+	PasswordFile string
+	// Name is that of this destination among those that share the database. It
+	// names its audit chain.
+	Name string
+	// Connections bounds how many connections each store opens; 0 means 16.
+	Connections int
+
+	// commit commits in the place of pgx.Tx.Commit, for tests.
+	commit func(context.Context, pgx.Tx) error
+}
+
+const (
+	defaultConnections = 16
+	connectTimeout     = 5 * time.Second
+)
+
+// sessionLimits end what a destination that died or was cut off has left open at the
+// server, so that the others do not wait for it.
+var sessionLimits = map[string]string{
+	"application_name":                    "destination",
+	"idle_in_transaction_session_timeout": "10s",
+	"tcp_keepalives_idle":                 "5",
+	"tcp_keepalives_interval":             "2",
+	"tcp_keepalives_count":                "3",
+	"tcp_user_timeout":                    "10s",
+}
+
+// IsURL reports whether a setting names a database rather than a directory.
+func IsURL(data string) bool {
+	return strings.HasPrefix(data, "postgres://") || strings.HasPrefix(data, "postgresql://")
+}
+
+// parse returns the settings of connections whose tables are those of a schema.
+func (c Config) parse(schema string) (*pgxpool.Config, error) {
+	if u, err := url.Parse(c.URL); err != nil {
+		return nil, hinted("write postgres://USER@HOST:PORT/DATABASE", "the URL of the database cannot be parsed")
+	} else if _, has := u.User.Password(); has || u.Query().Has("password") {
+		return nil, hinted(
+			"write the password to a file of its own, or to one that PGPASSFILE names",
+			"the URL of the database has a password",
+		)
+	}
+
+	settings, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		return nil, hinted("write postgres://USER@HOST:PORT/DATABASE", "the URL of the database: %v", err)
+	}
+
+	if c.PasswordFile != "" {
+		text, err := os.ReadFile(c.PasswordFile)
+		if err != nil {
+			return nil, hinted("name a file that this account can read", "the database's password: %v", err)
+		}
+		line, _, _ := strings.Cut(string(text), "\n")
+		settings.ConnConfig.Password = strings.TrimSuffix(line, "\r")
+	}
+
+	for name, value := range sessionLimits {
+		if _, set := settings.ConnConfig.RuntimeParams[name]; !set {
+			settings.ConnConfig.RuntimeParams[name] = value
+		}
+	}
+	settings.ConnConfig.RuntimeParams["search_path"] = schema
+	settings.ConnConfig.ConnectTimeout = connectTimeout
+	settings.MaxConns = int32(c.Connections)
+	if c.Connections == 0 {
+		settings.MaxConns = defaultConnections
+	}
+
+	return settings, nil
+}
+
+// database is the connections of one store.
+type database struct {
+	pool   *pgxpool.Pool
+	schema string
+	health *health
+	commit func(context.Context, pgx.Tx) error
+}
+
+// open connects to the database and verifies that a schema is as this program needs
+// it. Nothing is made: see Migrate.
+func open(ctx context.Context, c Config, schema string) (*database, error) {
+	settings, err := c.parse(schema)
+	if err != nil {
+		return nil, err
+	}
+
+	pool, err := pgxpool.NewWithConfig(ctx, settings)
+	if err != nil {
+		return nil, unreachable(err)
+	}
+
+	db := &database{
+		pool:   pool,
+		schema: schema,
+		health: &health{},
+		commit: c.commit,
+	}
+	if db.commit == nil {
+		db.commit = func(ctx context.Context, tx pgx.Tx) error { return tx.Commit(ctx) }
+	}
+
+	if err := db.checkVersion(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// Close ends the connections.
+func (d *database) Close() error {
+	d.pool.Close()
+	return nil
+}
+
+// view passes f one state of the database.
+func (d *database) view(ctx context.Context, f func(pgx.Tx) error) error {
+	err := pgx.BeginTxFunc(ctx, d.pool, pgx.TxOptions{
+		IsoLevel:   pgx.RepeatableRead,
+		AccessMode: pgx.ReadOnly,
+	}, f)
+	return d.health.read(storeError(err))
+}
+
+// attempts bounds how often a transaction is run again after a conflict.
+const attempts = 10
+
+// update does f's changes all or not at all, and returns when they are durable. f is
+// run again after a conflict, so that it must set anew whatever it sets outside. The
+// error is an oauth.ErrUnknown when it is not known whether the commit took effect.
+func (d *database) update(ctx context.Context, f func(pgx.Tx) error) (err error) {
+	for range attempts {
+		if err = d.try(ctx, f); !conflicts(err) {
+			break
+		}
+	}
+	return d.health.commit(err)
+}
+
+func (d *database) try(ctx context.Context, f func(pgx.Tx) error) error {
+	tx, err := d.pool.Begin(ctx)
+	if err != nil {
+		return storeError(err)
+	}
+
+	if err := f(tx); err != nil {
+		_ = tx.Rollback(context.WithoutCancel(ctx)) // a connection that is lost has rolled back
+		return storeError(err)
+	}
+
+	// What has begun is finished: a caller who leaves must not make the outcome unknown.
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+	defer cancel()
+	if err := d.commit(ending, tx); err != nil {
+		_ = tx.Rollback(ending)
+		return commitFailed(err)
+	}
+	return nil
+}
+
+// hinted returns an error with what to do about it.
+func hinted(hint, format string, args ...any) error {
+	return &Error{
+		Err:  fmt.Errorf(format, args...),
+		Hint: hint,
+	}
+}
+
+// Error is an error of the database with what to do about it.
+type Error struct {
+	Err  error
+	Hint string
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// unreachable is the error for a database that cannot be reached.
+func unreachable(err error) error {
+	return &Error{
+		Err:  fmt.Errorf("the database: %w", err),
+		Hint: "start PostgreSQL, and look at data: its host, port, account and password file",
+	}
+}

@@ -1,0 +1,129 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/server/oauth"
+)
+
+// failure is a database that could not be read or written. It is an
+// fhir.ErrUnavailable, and an oauth.ErrUnknown when the outcome of a commit is not
+// known.
+type failure struct {
+	err     error
+	unknown bool
+}
+
+func (e *failure) Error() string {
+	if e.unknown {
+		return fmt.Sprintf("database: commit: %v", e.err)
+	}
+	return fmt.Sprintf("database: %v", e.err)
+}
+
+func (e *failure) Unwrap() error { return e.err }
+
+// Is makes the error known to callers that do not know this package.
+func (e *failure) Is(target error) bool {
+	return target == fhir.ErrUnavailable || e.unknown && target == oauth.ErrUnknown
+}
+
+// storeError makes a *failure of an error that means trouble with the server or the
+// way to it; others are returned as they are.
+func storeError(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if isOurs(err) {
+		return err
+	}
+	return &failure{err: err}
+}
+
+// isOurs reports whether an error did not come from the driver.
+func isOurs(err error) bool {
+	var answered *pgconn.PgError
+	var connecting *pgconn.ConnectError
+	return !errors.As(err, &answered) && !errors.As(err, &connecting) && !pgconn.SafeToRetry(err) &&
+		!pgconn.Timeout(err) && !isLost(err)
+}
+
+// isLost reports whether an error is that a connection was lost.
+func isLost(err error) bool {
+	text := err.Error()
+	for _, sign := range []string{"unexpected EOF", "conn closed", "closed pool", "connection reset", "broken pipe"} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+// commitFailed is the error for a commit that the server refused, or whose answer
+// was lost: then nobody knows whether it took effect.
+func commitFailed(err error) error {
+	var answered *pgconn.PgError
+	return &failure{
+		err:     err,
+		unknown: !errors.As(err, &answered),
+	}
+}
+
+// conflicts reports whether a transaction failed because of another one, and may be
+// run again.
+func conflicts(err error) bool {
+	var answered *pgconn.PgError
+	if !errors.As(err, &answered) {
+		return false
+	}
+
+	switch answered.Code {
+	case "40001", "40P01": // serialization_failure, deadlock_detected
+		return true
+	}
+	return false
+}
+
+// health gathers what an operator must know of the database.
+type health struct {
+	mu     sync.Mutex // guards the field below
+	failed error      // of the last transaction
+}
+
+// read notes how reading ended, and returns it.
+func (h *health) read(err error) error {
+	if f := (*failure)(nil); err == nil || errors.As(err, &f) {
+		return h.commit(err)
+	}
+	return err
+}
+
+// commit notes how the last transaction ended, and returns it.
+func (h *health) commit(err error) error {
+	f := (*failure)(nil)
+	if err != nil && !errors.As(err, &f) {
+		return err
+	}
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failed = err
+	return err
+}
+
+// alarms are sentences for the operator; none when all is well.
+func (h *health) alarms() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.failed == nil {
+		return nil
+	}
+	return []string{h.failed.Error()}
+}

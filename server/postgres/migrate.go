@@ -1,0 +1,156 @@
+package postgres
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// steps has a directory for each schema. Its files, in the order of their names,
+// bring an empty schema to the present one, a version each. A step that was released
+// is never changed.
+//
+//go:embed steps
+var steps embed.FS
+
+// schemas are those of a destination, in the order in which they are made.
+var schemas = []string{"trust", "fhir", "jobs"}
+
+// migrating is the advisory lock of who changes the schemas.
+const migrating = 0x66686972
+
+// versionOf returns the number of steps of a schema.
+func versionOf(schema string) int {
+	files, _ := fs.ReadDir(steps, "steps/"+schema) // of the program itself
+	return len(files)
+}
+
+// Migrated is a schema that Migrate brought to the present version.
+type Migrated struct {
+	Schema   string
+	From, To int // versions; 0: there was none
+}
+
+// Migrate makes the schemas of an empty database, and brings those of an earlier
+// version of this program to the present one, all or not at all. Destinations may be
+// running: those of the earlier version refuse to start again afterwards.
+func Migrate(ctx context.Context, c Config) (done []Migrated, err error) {
+	settings, err := c.parse("public")
+	if err != nil {
+		return nil, err
+	}
+	settings.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
+
+	conn, err := pgx.ConnectConfig(ctx, settings.ConnConfig)
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		done = nil
+		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", migrating); err != nil {
+			return err
+		}
+		for _, schema := range schemas {
+			m, err := migrate(ctx, tx, schema)
+			if err != nil {
+				return fmt.Errorf("schema %s: %w", schema, err)
+			}
+			done = append(done, m)
+		}
+		return nil
+	})
+	return done, err
+}
+
+// migrate brings one schema to the present version.
+func migrate(ctx context.Context, tx pgx.Tx, schema string) (m Migrated, err error) {
+	m.Schema = schema
+	m.To = versionOf(schema)
+	name := pgx.Identifier{schema}.Sanitize()
+	if _, err = tx.Exec(ctx, "create schema if not exists "+name+"; set local search_path to "+name+
+		"; create table if not exists version (version int not null)"); err != nil {
+		return m, err
+	}
+	if m.From, err = readVersion(ctx, tx); err != nil {
+		return m, err
+	}
+	if m.From > m.To {
+		return m, newer(schema, m.From, m.To)
+	}
+
+	files, err := fs.ReadDir(steps, "steps/"+schema)
+	for _, file := range files[m.From:] {
+		text, err := fs.ReadFile(steps, "steps/"+schema+"/"+file.Name())
+		if err != nil {
+			return m, err
+		}
+		if _, err := tx.Exec(ctx, string(text)); err != nil {
+			return m, fmt.Errorf("%s: %w", file.Name(), err)
+		}
+	}
+
+	_, err = tx.Exec(ctx, "delete from version")
+	if err == nil {
+		_, err = tx.Exec(ctx, "insert into version values ($1)", m.To)
+	}
+	return m, err
+}
+
+// querier is a connection, a pool or a transaction.
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+func readVersion(ctx context.Context, q querier) (version int, err error) {
+	err = q.QueryRow(ctx, "select version from version").Scan(&version)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = nil
+	}
+	return version, err
+}
+
+// checkVersion verifies that the schema is the one that this program needs.
+func (d *database) checkVersion(ctx context.Context) error {
+	var exists bool
+	err := d.pool.QueryRow(ctx, "select to_regclass($1) is not null", d.schema+".version").Scan(&exists)
+	if err != nil {
+		return unreachable(err)
+	}
+
+	version := 0
+	if exists {
+		if version, err = readVersion(ctx, d.pool); err != nil {
+			return unreachable(err)
+		}
+	}
+
+	switch want := versionOf(d.schema); {
+	case version > want:
+		return newer(d.schema, version, want)
+	case version < want:
+		return hinted(
+			"run `destination migrate -config FILE`",
+			"the schema %s of the database has version %d, and this program needs %d",
+			d.schema,
+			version,
+			want,
+		)
+	}
+	return nil
+}
+
+func newer(schema string, version, want int) error {
+	return hinted(
+		"use the program that made it, or a later one",
+		"the schema %s of the database has version %d, and this program knows %d",
+		schema,
+		version,
+		want,
+	)
+}
