@@ -16,7 +16,46 @@ type Check struct {
 	Remedy string // for the operator of a destination that fails
 	Advice bool   // the rule is a SHOULD: a failure is a warning
 
-	run func(x *examination) answer
+	needs need // nil: nothing
+	run   func(x *examination) answer
+}
+
+// need returns why a check cannot be made; empty when it can.
+type need func(x *examination) (why string)
+
+func signedMetadata(x *examination) string {
+	if x.meta.signed == nil {
+		return "signed_metadata could not be decoded"
+	}
+	return ""
+}
+
+func aRegistration(x *examination) string {
+	if x.register == nil || !x.register.good() {
+		return "no registration was made"
+	}
+	return ""
+}
+
+func aToken(x *examination) string {
+	if x.issued == nil || !x.issued.good() {
+		return "no token was issued"
+	}
+	return ""
+}
+
+func aChange(x *examination) string {
+	if x.change == nil || !x.change.good() || x.register.id == "" {
+		return "no registration was changed"
+	}
+	return ""
+}
+
+func clientForPeople(x *examination) string {
+	if x.code == nil {
+		return "no client for people was registered"
+	}
+	return x.code.why
 }
 
 // Finding is what a check found.

@@ -45,14 +45,25 @@ var codeChecks = []Check{
 		Remedy: "register clients with authorization_code, one https redirect_uri and a logo",
 		run:    registerCode,
 	},
-	asking("authorize.client", "For an unknown client_id nobody is redirected", "S1-242", codeRules,
-		"show a page, and do not redirect", false,
-		func(x *examination) answer {
+	{
+		Name:   "authorize.client",
+		Title:  "For an unknown client_id nobody is redirected",
+		Rows:   "S1-242",
+		Rule:   codeRules,
+		Remedy: "show a page, and do not redirect",
+		needs:  clientForPeople,
+		run: func(x *examination) answer {
 			return notRedirected(x, map[string]string{"client_id": "unknown"})
-		}),
-	asking("authorize.redirect_uri", "For a redirect_uri that is not registered nobody is redirected",
-		"S1-242 S1-251", codeRules, "compare redirect_uri as a string with those registered", false,
-		func(x *examination) answer {
+		},
+	},
+	{
+		Name:   "authorize.redirect_uri",
+		Title:  "For a redirect_uri that is not registered nobody is redirected",
+		Rows:   "S1-242 S1-251",
+		Rule:   codeRules,
+		Remedy: "compare redirect_uri as a string with those registered",
+		needs:  clientForPeople,
+		run: func(x *examination) answer {
 			for _, uri := range []string{
 				"https://client.example/elsewhere",
 				redirectURI + "/",
@@ -65,15 +76,28 @@ var codeChecks = []Check{
 				}
 			}
 			return shown("nobody was redirected").after("other redirect URIs: another path, a slash, a query, capitals")
-		}),
-	asking("authorize.state", "A request without state is refused with invalid_request", "S2-12",
-		"UDAP Security 2.0, General: State Parameter", "require state", false,
-		func(x *examination) answer {
+		},
+	},
+	{
+		Name:   "authorize.state",
+		Title:  "A request without state is refused with invalid_request",
+		Rows:   "S2-12",
+		Rule:   "UDAP Security 2.0, General: State Parameter",
+		Remedy: "require state",
+		needs:  clientForPeople,
+		run: func(x *examination) answer {
 			return redirectedWith(x, map[string]string{"state": ""}, "invalid_request")
-		}),
-	asking("authorize.pkce", "A request without code_challenge, or with one that is not S256, is refused", "S2-13",
-		"UDAP Security 2.0, General: PKCE; RFC 7636 4.4.1", "require code_challenge with S256", true,
-		func(x *examination) answer {
+		},
+	},
+	{
+		Name:   "authorize.pkce",
+		Title:  "A request without code_challenge, or with one that is not S256, is refused",
+		Rows:   "S2-13",
+		Rule:   "UDAP Security 2.0, General: PKCE; RFC 7636 4.4.1",
+		Remedy: "require code_challenge with S256",
+		Advice: true,
+		needs:  clientForPeople,
+		run: func(x *examination) answer {
 			a := redirectedWith(x, map[string]string{
 				"code_challenge":        "",
 				"code_challenge_method": "",
@@ -82,26 +106,44 @@ var codeChecks = []Check{
 				return a
 			}
 			return redirectedWith(x, map[string]string{"code_challenge_method": "plain"}, "invalid_request")
-		}),
-	asking("authorize.response_type", "Another response_type than code is refused",
-		"S1-258 S1-260 S1-264", codeRules, "answer unsupported_response_type", false,
-		func(x *examination) answer {
+		},
+	},
+	{
+		Name:   "authorize.response_type",
+		Title:  "Another response_type than code is refused",
+		Rows:   "S1-258 S1-260 S1-264",
+		Rule:   codeRules,
+		Remedy: "answer unsupported_response_type",
+		needs:  clientForPeople,
+		run: func(x *examination) answer {
 			return redirectedWith(x, map[string]string{"response_type": "coupon"},
 				"unsupported_response_type", "invalid_request")
-		}),
-	asking("authorize.error.state", "An error comes back with the state of the request", "S1-133 S1-190", codeRules,
-		"repeat state in every redirect", false,
-		func(x *examination) answer {
+		},
+	},
+	{
+		Name:   "authorize.error.state",
+		Title:  "An error comes back with the state of the request",
+		Rows:   "S1-133 S1-190",
+		Rule:   codeRules,
+		Remedy: "repeat state in every redirect",
+		needs:  clientForPeople,
+		run: func(x *examination) answer {
 			r := x.authorize(http.MethodGet, map[string]string{"response_type": "coupon"})
 			back, ok := redirected(r)
 			if !ok {
 				return skipped("no error was redirected: %s", r)
 			}
 			return held(back.Get("state") == x.code.state, "the state that was sent", "%q", back.Get("state"))
-		}),
-	asking("authorize.methods", "The authorization endpoint has GET and POST", "S1-246",
-		"OpenID Connect Core 3.1.2.1", "accept both methods", false,
-		func(x *examination) answer {
+		},
+	},
+	{
+		Name:   "authorize.methods",
+		Title:  "The authorization endpoint has GET and POST",
+		Rows:   "S1-246",
+		Rule:   "OpenID Connect Core 3.1.2.1",
+		Remedy: "accept both methods",
+		needs:  clientForPeople,
+		run: func(x *examination) answer {
 			for _, method := range []string{http.MethodGet, http.MethodPost} {
 				r := x.authorize(method, nil)
 				if r.err != nil || r.status >= http.StatusBadRequest {
@@ -109,54 +151,55 @@ var codeChecks = []Check{
 				}
 			}
 			return shown("both lead to a page").after("a good authorization request by GET and by POST")
-		}),
-	asking("authorize.sign_in", "Somebody who is not signed in is asked to, and no code is issued before", "S1-265",
-		"OpenID Connect Core 3.1.2.3", "show a page for signing in", false,
-		func(x *examination) answer {
+		},
+	},
+	{
+		Name:   "authorize.sign_in",
+		Title:  "Somebody who is not signed in is asked to, and no code is issued before",
+		Rows:   "S1-265",
+		Rule:   "OpenID Connect Core 3.1.2.3",
+		Remedy: "show a page for signing in",
+		needs:  clientForPeople,
+		run: func(x *examination) answer {
 			r := x.authorize(http.MethodGet, nil)
 			back, _ := redirected(r)
 			return held(r.err == nil && !back.Has("code"), "no code", "%s", r).
 				after("a good authorization request without a session")
-		}),
-	asking("authorize.frames", "The pages may not be shown in frames", "S1-269",
-		"RFC 6749 10.13", "send Content-Security-Policy frame-ancestors 'none'", false,
-		noFrames),
-	asking("authorize.prompt_none", "With prompt none nobody is asked, and the answer is an error",
-		"S1-267 S1-268", "OpenID Connect Core 3.1.2.1 and 3.1.2.6", "redirect with login_required", false,
-		func(x *examination) answer {
+		},
+	},
+	{
+		Name:   "authorize.frames",
+		Title:  "The pages may not be shown in frames",
+		Rows:   "S1-269",
+		Rule:   "RFC 6749 10.13",
+		Remedy: "send Content-Security-Policy frame-ancestors 'none'",
+		needs:  clientForPeople,
+		run:    noFrames,
+	},
+	{
+		Name:   "authorize.prompt_none",
+		Title:  "With prompt none nobody is asked, and the answer is an error",
+		Rows:   "S1-267 S1-268",
+		Rule:   "OpenID Connect Core 3.1.2.1 and 3.1.2.6",
+		Remedy: "redirect with login_required",
+		needs:  clientForPeople,
+		run: func(x *examination) answer {
 			if !strings.Contains(x.code.scope, "openid") {
 				return skipped("the scope openid could not be registered")
 			}
 			return redirectedWith(x, map[string]string{"prompt": "none"},
 				"login_required", "interaction_required", "consent_required", "account_selection_required")
-		}),
-	asking("authorize.idp", "An identity provider that is not trusted is refused with invalid_idp",
-		"S1-238 S1-240 S1-241",
-		"UDAP Security, Tiered OAuth for User Authentication", "redirect with the error invalid_idp", false,
-		untrustedProvider),
-}
-
-// asking is a check that sends an authorization request.
-func asking(
-	name, title, rows, rule, remedy string, advice bool, run func(*examination) answer,
-) Check {
-	return Check{
-		Name:   name,
-		Title:  title,
-		Rows:   rows,
-		Rule:   rule,
-		Remedy: remedy,
-		Advice: advice,
-		run: func(x *examination) answer {
-			if x.code == nil {
-				return skipped("no client for people was registered")
-			}
-			if x.code.why != "" {
-				return skipped("%s", x.code.why)
-			}
-			return run(x)
 		},
-	}
+	},
+	{
+		Name:   "authorize.idp",
+		Title:  "An identity provider that is not trusted is refused with invalid_idp",
+		Rows:   "S1-238 S1-240 S1-241",
+		Rule:   "UDAP Security, Tiered OAuth for User Authentication",
+		Remedy: "redirect with the error invalid_idp",
+		needs:  clientForPeople,
+		run:    untrustedProvider,
+	},
 }
 
 // registerCode registers a client for people. With an issuer it is another client;

@@ -28,11 +28,18 @@ var personChecks = []Check{
 		Remedy: "redirect with code once the person has agreed",
 		run:    signIn,
 	},
-	returned("code.state", "The person comes back with the state of the request", "S1-138",
-		"repeat state", func(x *examination) answer {
+	{
+		Name:   "code.state",
+		Title:  "The person comes back with the state of the request",
+		Rows:   "S1-138",
+		Rule:   exchange,
+		Remedy: "repeat state",
+		needs:  aCode,
+		run: func(x *examination) answer {
 			return held(slices.Equal(x.code.back["state"], []string{x.code.state}), "the state that was sent, once",
 				"%q", x.code.back["state"])
-		}),
+		},
+	},
 	redeeming("code.verifier", "A code with another PKCE verifier is refused", "S2-13", "RFC 7636 4.6",
 		"compare the hash of code_verifier with code_challenge",
 		"code_verifier", strings.Repeat("x", 43)),
@@ -46,6 +53,7 @@ var personChecks = []Check{
 		Rows:   "S1-148",
 		Rule:   exchange,
 		Remedy: "remember for which client a code was issued",
+		needs:  aCode,
 		run:    codeOfAnother,
 	},
 	{
@@ -54,6 +62,7 @@ var personChecks = []Check{
 		Rows:   "S1-133",
 		Rule:   exchange,
 		Remedy: "answer 200 with access_token",
+		needs:  aCode,
 		run:    exchangeCode,
 	},
 	{
@@ -71,8 +80,8 @@ var personChecks = []Check{
 	},
 }
 
-// noCode returns why there is no code to work with.
-func noCode(x *examination) string {
+// aCode returns why there is no code to work with.
+func aCode(x *examination) string {
 	switch {
 	case x.code == nil:
 		return "no client for people was registered"
@@ -89,7 +98,7 @@ func noCode(x *examination) string {
 }
 
 func signIn(x *examination) answer {
-	if why := noCode(x); why != "" && x.Login == nil || x.code == nil || x.code.why != "" {
+	if why := aCode(x); why != "" && x.Login == nil || x.code == nil || x.code.why != "" {
 		return skipped("%s", why)
 	}
 
@@ -114,53 +123,40 @@ func (x *examination) login() (url.Values, error) {
 	return url.ParseQuery(query)
 }
 
-func returned(name, title, row, remedy string, run func(*examination) answer) Check {
+// redeeming is a check that exchanges a code with one parameter changed, to each of the
+// values. A destination may spend the code by that: then there is another one.
+func redeeming(name, title, row, rule, remedy, parameter string, values ...string) Check {
 	return Check{
 		Name:   name,
 		Title:  title,
 		Rows:   row,
-		Rule:   exchange,
+		Rule:   rule,
 		Remedy: remedy,
-		run: func(x *examination) answer {
-			if why := noCode(x); why != "" {
-				return skipped("%s", why)
+		needs:  aCode,
+		run: func(x *examination) (a answer) {
+			for _, value := range values {
+				form := codeForm(x, x.code.code)
+				form.Set(parameter, value)
+				if value == "" {
+					form.Del(parameter)
+				}
+
+				a = refused(x, redeem(x, form), "a code request with "+changeText(map[string]string{parameter: value}))
+				if back, err := x.login(); err == nil {
+					x.code.code = back.Get("code")
+				}
+				if a.verdict != conform.Shown {
+					return a
+				}
 			}
-			return run(x)
+			return a
 		},
 	}
-}
-
-// redeeming is a check that exchanges a code with one parameter changed, to each of the
-// values. A destination may spend the code by that: then there is another one.
-func redeeming(name, title, row, rule, remedy, parameter string, values ...string) Check {
-	c := returned(name, title, row, remedy, func(x *examination) (a answer) {
-		for _, value := range values {
-			form := codeForm(x, x.code.code)
-			form.Set(parameter, value)
-			if value == "" {
-				form.Del(parameter)
-			}
-
-			a = refused(x, redeem(x, form), "a code request with "+changeText(map[string]string{parameter: value}))
-			if back, err := x.login(); err == nil {
-				x.code.code = back.Get("code")
-			}
-			if a.verdict != conform.Shown {
-				return a
-			}
-		}
-		return a
-	})
-	c.Rule = rule
-	return c
 }
 
 // codeOfAnother has another client for people send the code, one that would get a token
 // for a code of its own: nothing but the code's owner is wrong.
 func codeOfAnother(x *examination) answer {
-	if why := noCode(x); why != "" {
-		return skipped("%s", why)
-	}
 	c, err := x.mint(x.Issuer, renamed(x.self.URI), nil)
 	if err != nil {
 		return skipped("%v", err)
@@ -206,10 +202,6 @@ func refused(x *examination, r *reply, name string) answer {
 }
 
 func exchangeCode(x *examination) answer {
-	if why := noCode(x); why != "" {
-		return skipped("%s", why)
-	}
-
 	back, err := x.login()
 	if err != nil {
 		return skipped("the person could not sign in again: %v", err)

@@ -199,26 +199,6 @@ func (x *examination) leave(r *Report) {
 	}
 }
 
-// registering is a check that looks at the answer to the good registration.
-func registering(
-	name, title, rows, rule, remedy string, advice bool, run func(*examination, *registered) answer,
-) Check {
-	return Check{
-		Name:   name,
-		Title:  title,
-		Rows:   rows,
-		Rule:   rule,
-		Remedy: remedy,
-		Advice: advice,
-		run: func(x *examination) answer {
-			if x.register == nil || !x.register.good() {
-				return skipped("no registration was made")
-			}
-			return run(x, x.register)
-		},
-	}
-}
-
 var registrationChecks = []Check{
 	{
 		Name:   "register.accepted",
@@ -228,33 +208,71 @@ var registrationChecks = []Check{
 		Remedy: "the answer names the reason; a community may demand more: see -scope, -certification",
 		run:    registerFirst,
 	},
-	registering("register.201", "A new registration is answered with 201", "S1-110", requestBody,
-		"answer 201 for a new registration", false,
-		func(x *examination, r *registered) answer {
-			if x.Issuer == nil && r.status == http.StatusOK {
+	{
+		Name:   "register.201",
+		Title:  "A new registration is answered with 201",
+		Rows:   "S1-110",
+		Rule:   requestBody,
+		Remedy: "answer 201 for a new registration",
+		needs:  aRegistration,
+		run: func(x *examination) answer {
+			if x.Issuer == nil && x.register.status == http.StatusOK {
 				return skipped("200: the URI %s was registered there before", x.self.URI)
 			}
-			return held(r.status == http.StatusCreated, "201", "%s", r.reply)
-		}),
-	registering("register.client_id", "The answer has the client_id", "S1-113", requestBody,
-		"write client_id, a string", false,
-		func(_ *examination, r *registered) answer {
-			return held(r.id != "", "client_id", "%s", r.object.Show("client_id"))
-		}),
-	registering("register.echo", "The answer has the software statement and what was registered",
-		"S1-111", requestBody, "repeat software_statement as it was sent, and every registered parameter", false,
-		echoed),
-	registering("register.secret", "The answer has no secret", "S1-287", "OpenID Connect Core; RFC 6749 10.1",
-		"issue no client_secret: clients authenticate by their certificates", false,
-		func(_ *examination, r *registered) answer {
-			return held(!r.object.Has("client_secret"), "no client_secret", "members %s", r.object.Names())
-		}),
-	registering("register.claims", "The answer leaves out the claims of the JWT and empty parameters",
-		"S2-09", "UDAP Security 2.0, Registration: Request Body", "leave out iss, sub, aud, exp, iat and jti", true,
-		withoutClaims),
-	registering("register.certifications", "Certifications that are unknown are ignored", "S1-116", certifying,
-		"ignore a certification whose name is not known", false,
-		unknownCertification),
+			return held(x.register.status == http.StatusCreated, "201", "%s", x.register.reply)
+		},
+	},
+	{
+		Name:   "register.client_id",
+		Title:  "The answer has the client_id",
+		Rows:   "S1-113",
+		Rule:   requestBody,
+		Remedy: "write client_id, a string",
+		needs:  aRegistration,
+		run: func(x *examination) answer {
+			return held(x.register.id != "", "client_id", "%s", x.register.object.Show("client_id"))
+		},
+	},
+	{
+		Name:   "register.echo",
+		Title:  "The answer has the software statement and what was registered",
+		Rows:   "S1-111",
+		Rule:   requestBody,
+		Remedy: "repeat software_statement as it was sent, and every registered parameter",
+		needs:  aRegistration,
+		run:    echoed,
+	},
+	{
+		Name:   "register.secret",
+		Title:  "The answer has no secret",
+		Rows:   "S1-287",
+		Rule:   "OpenID Connect Core; RFC 6749 10.1",
+		Remedy: "issue no client_secret: clients authenticate by their certificates",
+		needs:  aRegistration,
+		run: func(x *examination) answer {
+			return held(!x.register.object.Has("client_secret"), "no client_secret",
+				"members %s", x.register.object.Names())
+		},
+	},
+	{
+		Name:   "register.claims",
+		Title:  "The answer leaves out the claims of the JWT and empty parameters",
+		Rows:   "S2-09",
+		Rule:   "UDAP Security 2.0, Registration: Request Body",
+		Remedy: "leave out iss, sub, aud, exp, iat and jti",
+		Advice: true,
+		needs:  aRegistration,
+		run:    withoutClaims,
+	},
+	{
+		Name:   "register.certifications",
+		Title:  "Certifications that are unknown are ignored",
+		Rows:   "S1-116",
+		Rule:   certifying,
+		Remedy: "ignore a certification whose name is not known",
+		needs:  aRegistration,
+		run:    unknownCertification,
+	},
 	working("register.rs256", "A statement signed with RS256 registers a client", "S1-004", "rsa2048", "RS256"),
 	working("register.es256", "A statement signed with ES256 registers a client", "S1-005", "p256", "ES256"),
 	working("register.es384", "ES384, where it is listed, works", "S1-006", "p384", "ES384"),
@@ -301,7 +319,8 @@ func needsCertification(r *reply) bool {
 	return code == "unapproved_certification" || code == "invalid_certification"
 }
 
-func echoed(x *examination, r *registered) answer {
+func echoed(x *examination) answer {
+	r := x.register
 	var faults []string
 	if !r.json() {
 		faults = append(faults, fmt.Sprintf("Content-Type %q", r.header.Get("Content-Type")))
@@ -328,7 +347,8 @@ func echoed(x *examination, r *registered) answer {
 	return shown("members %s", r.object.Names())
 }
 
-func withoutClaims(x *examination, r *registered) answer {
+func withoutClaims(x *examination) answer {
+	r := x.register
 	var found []string
 	for name, v := range r.object {
 		empty := string(v) == "null" || string(v) == `""`
@@ -344,7 +364,7 @@ func withoutClaims(x *examination, r *registered) answer {
 }
 
 // unknownCertification registers anew with a certification that nobody knows.
-func unknownCertification(x *examination, _ *registered) answer {
+func unknownCertification(x *examination) answer {
 	now := x.now()
 	compact, err := x.self.SignChain(forge.Claims{
 		"iss":                x.self.URI,
@@ -371,9 +391,14 @@ func unknownCertification(x *examination, _ *registered) answer {
 // working registers a client with a key of a kind, if the destination lists the
 // algorithm.
 func working(name, title, row string, kind certs.KeyKind, alg string) Check {
-	return registering(name, title, row, "UDAP Security, General: Signature Algorithm Identifiers",
-		"accept every algorithm that the metadata lists", false,
-		func(x *examination, _ *registered) answer {
+	return Check{
+		Name:   name,
+		Title:  title,
+		Rows:   row,
+		Rule:   "UDAP Security, General: Signature Algorithm Identifiers",
+		Remedy: "accept every algorithm that the metadata lists",
+		needs:  aRegistration,
+		run: func(x *examination) answer {
 			const list = "registration_endpoint_jwt_signing_alg_values_supported"
 			if x.meta.object.Has(list) && !x.meta.has(list, alg) {
 				return skipped("the destination does not list %s", alg)
@@ -397,5 +422,6 @@ func working(name, title, row string, kind certs.KeyKind, alg string) Check {
 				x.cancel(x.ctx, m)
 			}
 			return held(r.good(), "201", "%s", r.reply).after("a software statement signed with %s", alg)
-		})
+		},
+	}
 }

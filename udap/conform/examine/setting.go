@@ -181,6 +181,12 @@ func (x *examination) make(c Check) answer {
 		return skipped("%s", why)
 	}
 
+	if c.needs != nil {
+		if why := c.needs(x); why != "" {
+			return skipped("%s", why)
+		}
+	}
+
 	x.busy = nil
 	a := c.run(x)
 	if x.ctx.Err() != nil {

@@ -52,42 +52,77 @@ var signedChecks = []Check{
 			return held(x.meta.signed != nil, "a compact JWS", "%s", x.meta.fault)
 		},
 	},
-	signed("signed.alg", "The header of signed_metadata has alg", "S1-007",
-		"UDAP Security, General: JWT Headers", "write alg, one of the algorithms of UDAP",
-		func(x *examination, m *metadata) answer {
-			alg, _ := m.signed.Header.Text("alg")
+	{
+		Name:   "signed.alg",
+		Title:  "The header of signed_metadata has alg",
+		Rows:   "S1-007",
+		Rule:   "UDAP Security, General: JWT Headers",
+		Remedy: "write alg, one of the algorithms of UDAP",
+		needs:  signedMetadata,
+		run: func(x *examination) answer {
+			alg, _ := x.meta.signed.Header.Text("alg")
 			return held(slices.Contains(jose.Algorithms(), alg), "one of "+strings.Join(jose.Algorithms(), ", "),
-				"%s", m.signed.Header.Show("alg"))
-		}),
-	signed("signed.crit", "The header of signed_metadata has no critical extension", "S1-002",
-		"RFC 7515 4.1.11", "leave out crit: UDAP defines no extension, and clients refuse one",
-		func(_ *examination, m *metadata) answer {
-			return held(!m.signed.Header.Has("crit"), "no crit", "%s", m.signed.Header.Show("crit"))
-		}),
-	signed("signed.rs256", "signed_metadata is signed with RS256", "S2-06",
-		"UDAP Security 2.0, Discovery: Signed Metadata Elements", "sign with RS256",
-		func(x *examination, m *metadata) answer {
-			alg, ok := m.signed.Header.Text("alg")
+				"%s", x.meta.signed.Header.Show("alg"))
+		},
+	},
+	{
+		Name:   "signed.crit",
+		Title:  "The header of signed_metadata has no critical extension",
+		Rows:   "S1-002",
+		Rule:   "RFC 7515 4.1.11",
+		Remedy: "leave out crit: UDAP defines no extension, and clients refuse one",
+		needs:  signedMetadata,
+		run: func(x *examination) answer {
+			return held(!x.meta.signed.Header.Has("crit"), "no crit", "%s", x.meta.signed.Header.Show("crit"))
+		},
+	},
+	{
+		Name:   "signed.rs256",
+		Title:  "signed_metadata is signed with RS256",
+		Rows:   "S2-06",
+		Rule:   "UDAP Security 2.0, Discovery: Signed Metadata Elements",
+		Remedy: "sign with RS256",
+		needs:  signedMetadata,
+		run: func(x *examination) answer {
+			alg, ok := x.meta.signed.Header.Text("alg")
 			if !ok {
 				return skipped("the header has no alg")
 			}
 			return held(alg == "RS256", "RS256", "%s", alg)
-		}),
-	signed("signed.x5c", "The header of signed_metadata has x5c, the server's certificate first", "S1-008",
-		"UDAP Security, General: JWT Headers", "put the chain into x5c, in base64 DER, leaf first",
-		func(x *examination, m *metadata) answer {
-			if len(m.chain) == 0 {
-				return violated("one or more certificates", "%s", trace.Cut(m.signed.Header.Show("x5c"), 200))
+		},
+	},
+	{
+		Name:   "signed.x5c",
+		Title:  "The header of signed_metadata has x5c, the server's certificate first",
+		Rows:   "S1-008",
+		Rule:   "UDAP Security, General: JWT Headers",
+		Remedy: "put the chain into x5c, in base64 DER, leaf first",
+		needs:  signedMetadata,
+		run: func(x *examination) answer {
+			if len(x.meta.chain) == 0 {
+				return violated("one or more certificates", "%s", trace.Cut(x.meta.signed.Header.Show("x5c"), 200))
 			}
-			return held(!m.chain[0].IsCA, "the server's certificate first", "%s", jose.CertName(m.chain[0]))
-		}),
-	signed("signed.signature", "The signature of signed_metadata was made by the key of its certificate", "S1-002",
-		"RFC 7515 5.2", "sign with the key of the certificate that is first in x5c",
-		func(x *examination, m *metadata) answer { return signedSignature(x, m) }),
-	signed("signed.trust", "The certificate is one that the community issued, valid now and not revoked",
-		"S1-062 S2-01", "UDAP Security, Discovery: Multiple Trust Communities",
-		"sign with a certificate of the community that was asked for, and put its issuers into x5c after it",
-		func(x *examination, m *metadata) answer { return signedTrust(x, m) }),
+			return held(!x.meta.chain[0].IsCA, "the server's certificate first", "%s", jose.CertName(x.meta.chain[0]))
+		},
+	},
+	{
+		Name:   "signed.signature",
+		Title:  "The signature of signed_metadata was made by the key of its certificate",
+		Rows:   "S1-002",
+		Rule:   "RFC 7515 5.2",
+		Remedy: "sign with the key of the certificate that is first in x5c",
+		needs:  signedMetadata,
+		run:    func(x *examination) answer { return signedSignature(x, x.meta) },
+	},
+	{
+		Name:   "signed.trust",
+		Title:  "The certificate is one that the community issued, valid now and not revoked",
+		Rows:   "S1-062 S2-01",
+		Rule:   "UDAP Security, Discovery: Multiple Trust Communities",
+		Remedy: "sign with a certificate of the community that was asked for, and put its issuers into x5c after it",
+		needs:  signedMetadata,
+		run:    func(x *examination) answer { return signedTrust(x, x.meta) },
+	},
 }
 
 // claimsChecks are added to signedChecks: each is about one claim.
@@ -166,34 +201,22 @@ func init() {
 
 const skew = time.Minute // between our clock and the destination's
 
-// signed is a check that needs a JWS.
-func signed(
-	name, title, rows, rule, remedy string, run func(*examination, *metadata) answer,
-) Check {
-	return Check{
-		Name:   name,
-		Title:  title,
-		Rows:   rows,
-		Rule:   rule,
-		Remedy: remedy,
-		run: func(x *examination) answer {
-			if x.meta.signed == nil {
-				return skipped("signed_metadata could not be decoded")
-			}
-			return run(x, x.meta)
-		},
-	}
-}
-
 // claim is a check of one claim.
 func claim(
 	name, title, row, remedy string, holds func(*examination, jose.Object) bool,
 ) Check {
 	member := strings.Replace(name, "lifetime", "exp", 1)
-	return signed("signed."+name, title, row, signedElements, remedy,
-		func(x *examination, m *metadata) answer {
-			return held(holds(x, m.signed.Claims), title, "%s", m.signed.Claims.Show(member))
-		})
+	return Check{
+		Name:   "signed." + name,
+		Title:  title,
+		Rows:   row,
+		Rule:   signedElements,
+		Remedy: remedy,
+		needs:  signedMetadata,
+		run: func(x *examination) answer {
+			return held(holds(x, x.meta.signed.Claims), title, "%s", x.meta.signed.Claims.Show(member))
+		},
+	}
 }
 
 // claim returns a claim of the signed metadata that is a string, else nothing.
@@ -297,16 +320,22 @@ func payload(s *jose.JWS) string {
 }
 
 func endpointSigned(name, row string) Check {
-	return signed("signed."+name, name+" is signed where it is in the plain part", row, signedElements,
-		"put "+name+" among the claims of signed_metadata",
-		func(x *examination, m *metadata) answer {
-			if !m.object.Has(name) {
+	return Check{
+		Name:   "signed." + name,
+		Title:  name + " is signed where it is in the plain part",
+		Rows:   row,
+		Rule:   signedElements,
+		Remedy: "put " + name + " among the claims of signed_metadata",
+		needs:  signedMetadata,
+		run: func(x *examination) answer {
+			if !x.meta.object.Has(name) {
 				return skipped("the metadata has no %s", name)
 			}
-			s, ok := m.signed.Claims.Text(name)
+			s, ok := x.meta.signed.Claims.Text(name)
 			return held(ok && x.secure(s), "an absolute https URL among the claims",
-				"%s", m.signed.Claims.Show(name))
-		})
+				"%s", x.meta.signed.Claims.Show(name))
+		},
+	}
 }
 
 func endpointsAgree(x *examination) answer {

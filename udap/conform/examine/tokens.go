@@ -100,26 +100,6 @@ func (x *examination) mayAsk() (why string, ok bool) {
 	return "", true
 }
 
-// issuing is a check that looks at the answer with the token.
-func issuing(
-	name, title, rows, rule, remedy string, advice bool, run func(*examination, *reply) answer,
-) Check {
-	return Check{
-		Name:   name,
-		Title:  title,
-		Rows:   rows,
-		Rule:   rule,
-		Remedy: remedy,
-		Advice: advice,
-		run: func(x *examination) answer {
-			if x.issued == nil || !x.issued.good() {
-				return skipped("no token was issued")
-			}
-			return run(x, x.issued)
-		},
-	}
-}
-
 var tokenChecks = []Check{
 	{
 		Name:   "token.issued",
@@ -138,42 +118,71 @@ var tokenChecks = []Check{
 				after("a good authentication token with hl7-b2b, scope %q", x.register.scope)
 		},
 	},
-	issuing("token.access_token", "The answer has access_token", "S1-284", "RFC 6749 5.1",
-		"write access_token, a string", false,
-		func(_ *examination, r *reply) answer {
-			token := r.text("access_token")
+	{
+		Name:   "token.access_token",
+		Title:  "The answer has access_token",
+		Rows:   "S1-284",
+		Rule:   "RFC 6749 5.1",
+		Remedy: "write access_token, a string",
+		needs:  aToken,
+		run: func(x *examination) answer {
+			token := x.issued.text("access_token")
 			odd := strings.ContainsFunc(token, func(c rune) bool { return c < ' ' || c > '~' }) // RFC 6749 A.12
 			if odd {
 				return violated("visible ASCII characters", "a token that cannot be sent in a header")
 			}
-			return held(token != "", "access_token", "members %s", r.object.Names())
-		}),
-	issuing("token.token_type", "The answer has token_type", "S1-285", "RFC 6749 5.1",
-		"write token_type, Bearer", false,
-		func(_ *examination, r *reply) answer {
-			kind := r.text("token_type")
+			return held(token != "", "access_token", "members %s", x.issued.object.Names())
+		},
+	},
+	{
+		Name:   "token.token_type",
+		Title:  "The answer has token_type",
+		Rows:   "S1-285",
+		Rule:   "RFC 6749 5.1",
+		Remedy: "write token_type, Bearer",
+		needs:  aToken,
+		run: func(x *examination) answer {
+			kind := x.issued.text("token_type")
 			return held(strings.EqualFold(kind, "bearer") || strings.EqualFold(kind, "dpop"),
-				"token_type Bearer", "%s", r.object.Show("token_type"))
-		}),
-	issuing("token.lifetime", "An access token lives at most 60 minutes", "S1-184", tokenRules,
-		"write expires_in, 3600 at most", false,
-		func(_ *examination, r *reply) answer {
-			if !r.object.Has("expires_in") {
+				"token_type Bearer", "%s", x.issued.object.Show("token_type"))
+		},
+	},
+	{
+		Name:   "token.lifetime",
+		Title:  "An access token lives at most 60 minutes",
+		Rows:   "S1-184",
+		Rule:   tokenRules,
+		Remedy: "write expires_in, 3600 at most",
+		needs:  aToken,
+		run: func(x *examination) answer {
+			if !x.issued.object.Has("expires_in") {
 				return skipped("the answer has no expires_in, which RFC 6749 5.1 only recommends")
 			}
-			until, ok := seconds(r.object, "expires_in")
+			until, ok := seconds(x.issued.object, "expires_in")
 			return held(ok && until.Before(time.Unix(maxLife+1, 0)) && until.After(time.Unix(0, 0)),
-				"a number of seconds, 3600 at most", "%s", r.object.Show("expires_in"))
-		}),
-	issuing("token.no_store", "The answer with a token is not kept by caches", "S1-172", "RFC 6749 5.1",
-		"write Cache-Control: no-store", false,
-		func(_ *examination, r *reply) answer {
-			v := strings.Join(r.header.Values("Cache-Control"), ", ")
+				"a number of seconds, 3600 at most", "%s", x.issued.object.Show("expires_in"))
+		},
+	},
+	{
+		Name:   "token.no_store",
+		Title:  "The answer with a token is not kept by caches",
+		Rows:   "S1-172",
+		Rule:   "RFC 6749 5.1",
+		Remedy: "write Cache-Control: no-store",
+		needs:  aToken,
+		run: func(x *examination) answer {
+			v := strings.Join(x.issued.header.Values("Cache-Control"), ", ")
 			return held(strings.Contains(strings.ToLower(v), "no-store"), "Cache-Control: no-store", "%q", v)
-		}),
-	issuing("token.scope.none", "A token for no named scope comes with its scope", "S2-15", scopeRules,
-		"write scope whenever it is not the one that was asked for", false,
-		func(x *examination, _ *reply) answer {
+		},
+	},
+	{
+		Name:   "token.scope.none",
+		Title:  "A token for no named scope comes with its scope",
+		Rows:   "S2-15",
+		Rule:   scopeRules,
+		Remedy: "write scope whenever it is not the one that was asked for",
+		needs:  aToken,
+		run: func(x *examination) answer {
 			form := x.tokenForm()
 			form.Del("scope")
 			r := x.askToken(x.self.Client, form, x.goodAssertion(x.register.id))
@@ -182,10 +191,17 @@ var tokenChecks = []Check{
 			}
 			return held(r.text("scope") != "", "scope", "%s", r.object.Show("scope")).
 				after("a token request without scope")
-		}),
-	issuing("token.scope.subset", "Of scopes of which one can be granted, that one is granted", "S2-16", scopeRules,
-		"grant what can be granted, and name it in scope", true,
-		func(x *examination, _ *reply) answer {
+		},
+	},
+	{
+		Name:   "token.scope.subset",
+		Title:  "Of scopes of which one can be granted, that one is granted",
+		Rows:   "S2-16",
+		Rule:   scopeRules,
+		Remedy: "grant what can be granted, and name it in scope",
+		Advice: true,
+		needs:  aToken,
+		run: func(x *examination) answer {
 			r := askScope(x, x.register.scope+" system/Nothing.rs")
 			if r.err != nil {
 				return skipped("%s", r)
@@ -193,20 +209,34 @@ var tokenChecks = []Check{
 			return held(r.good() && r.text("scope") != "", "200 and the scope that is granted",
 				"%s, %s", r, r.object.Show("scope")).
 				after("scope %q and one that there is not", x.register.scope)
-		}),
-	issuing("token.scope.invalid", "Scopes of which none can be granted are invalid_scope", "S2-16", scopeRules,
-		"answer 400 invalid_scope", true,
-		func(x *examination, _ *reply) answer {
+		},
+	},
+	{
+		Name:   "token.scope.invalid",
+		Title:  "Scopes of which none can be granted are invalid_scope",
+		Rows:   "S2-16",
+		Rule:   scopeRules,
+		Remedy: "answer 400 invalid_scope",
+		Advice: true,
+		needs:  aToken,
+		run: func(x *examination) answer {
 			r := askScope(x, "system/Nothing.rs")
 			if r.err != nil {
 				return skipped("%s", r)
 			}
 			return held(r.text("error") == "invalid_scope", "invalid_scope", "%s", r).
 				after("scope system/Nothing.rs")
-		}),
-	issuing("token.scope.wildcard", "A wildcard scope that is not supported is invalid_scope", "S2-14", scopeRules,
-		"answer 400 invalid_scope", true,
-		func(x *examination, _ *reply) answer {
+		},
+	},
+	{
+		Name:   "token.scope.wildcard",
+		Title:  "A wildcard scope that is not supported is invalid_scope",
+		Rows:   "S2-14",
+		Rule:   scopeRules,
+		Remedy: "answer 400 invalid_scope",
+		Advice: true,
+		needs:  aToken,
+		run: func(x *examination) answer {
 			const wildcard = "system/*.cruds"
 			if x.meta.has("scopes_supported", wildcard) {
 				return skipped("the destination supports %s", wildcard)
@@ -216,10 +246,16 @@ var tokenChecks = []Check{
 				return skipped("%s", r)
 			}
 			return held(r.text("error") == "invalid_scope", "invalid_scope", "%s", r).after("scope %s", wildcard)
-		}),
-	issuing("token.b2b.supported", "A server that needs hl7-b2b lists it as supported", "S1-029",
-		requiredMetadata, "list hl7-b2b in udap_authorization_extensions_supported", false,
-		func(x *examination, _ *reply) answer {
+		},
+	},
+	{
+		Name:   "token.b2b.supported",
+		Title:  "A server that needs hl7-b2b lists it as supported",
+		Rows:   "S1-029",
+		Rule:   requiredMetadata,
+		Remedy: "list hl7-b2b in udap_authorization_extensions_supported",
+		needs:  aToken,
+		run: func(x *examination) answer {
 			refused := withoutB2B(x)
 			listed := x.meta.has("udap_authorization_extensions_supported", udap.B2BKey)
 			if !listed && refused.good() {
@@ -228,10 +264,16 @@ var tokenChecks = []Check{
 			return held(listed, "hl7-b2b among the supported extensions", "%s; without it: %s",
 				x.meta.object.Show("udap_authorization_extensions_supported"), refused).
 				after("a token request without hl7-b2b")
-		}),
-	issuing("token.b2b.required", "A server that needs hl7-b2b lists it as required", "S1-032",
-		requiredMetadata, "list hl7-b2b in udap_authorization_extensions_required", false,
-		func(x *examination, _ *reply) answer {
+		},
+	},
+	{
+		Name:   "token.b2b.required",
+		Title:  "A server that needs hl7-b2b lists it as required",
+		Rows:   "S1-032",
+		Rule:   requiredMetadata,
+		Remedy: "list hl7-b2b in udap_authorization_extensions_required",
+		needs:  aToken,
+		run: func(x *examination) answer {
 			if !x.meta.has("udap_authorization_extensions_supported", udap.B2BKey) {
 				return skipped("it is not listed as supported")
 			}
@@ -245,20 +287,33 @@ var tokenChecks = []Check{
 				"hl7-b2b among the required extensions", "%s",
 				x.meta.object.Show("udap_authorization_extensions_required")).
 				after("a token request without hl7-b2b")
-		}),
-	issuing("token.b2b.enforced", "A server that lists hl7-b2b as required needs it", "S1-030",
-		requiredMetadata, "refuse token requests without hl7-b2b, or do not list it as required", true,
-		func(x *examination, _ *reply) answer {
+		},
+	},
+	{
+		Name:   "token.b2b.enforced",
+		Title:  "A server that lists hl7-b2b as required needs it",
+		Rows:   "S1-030",
+		Rule:   requiredMetadata,
+		Remedy: "refuse token requests without hl7-b2b, or do not list it as required",
+		Advice: true,
+		needs:  aToken,
+		run: func(x *examination) answer {
 			if !x.meta.has("udap_authorization_extensions_required", udap.B2BKey) {
 				return skipped("it is not listed as required")
 			}
 			return held(!withoutB2B(x).good(), "a refusal: required in every token request", "a token").
 				after("a token request without hl7-b2b")
-		}),
-	issuing("token.b2b.form", "An hl7-b2b object that lacks what it must have is refused", "S2-21",
-		"UDAP Security, B2B Authorization Extension Object",
-		"require version 1, organization_id as a URI and purpose_of_use", false,
-		wrongB2B),
+		},
+	},
+	{
+		Name:   "token.b2b.form",
+		Title:  "An hl7-b2b object that lacks what it must have is refused",
+		Rows:   "S2-21",
+		Rule:   "UDAP Security, B2B Authorization Extension Object",
+		Remedy: "require version 1, organization_id as a URI and purpose_of_use",
+		needs:  aToken,
+		run:    wrongB2B,
+	},
 }
 
 func askScope(x *examination, scope string) *reply {
@@ -280,7 +335,7 @@ func withoutB2B(x *examination) *reply {
 	return r
 }
 
-func wrongB2B(x *examination, _ *reply) answer {
+func wrongB2B(x *examination) answer {
 	if withoutB2B(x).good() {
 		return skipped("the destination does not need hl7-b2b")
 	}
@@ -331,23 +386,42 @@ var lifeChecks = []Check{
 				after("the statement again, with another client_name")
 		},
 	},
-	changing("change.client_id", "A changed registration keeps its client_id", "S1-120",
-		"answer with the client_id of before", true,
-		func(x *examination) answer {
+	{
+		Name:   "change.client_id",
+		Title:  "A changed registration keeps its client_id",
+		Rows:   "S1-120",
+		Rule:   modifying,
+		Remedy: "answer with the client_id of before",
+		Advice: true,
+		needs:  aChange,
+		run: func(x *examination) answer {
 			return held(x.change.id == x.register.id, string(x.register.id), "%s", x.change.id)
-		}),
-	changing("change.200", "A change is answered with 200", "S1-124",
-		"answer 200 where the client_id is the same", true,
-		func(x *examination) answer {
+		},
+	},
+	{
+		Name:   "change.200",
+		Title:  "A change is answered with 200",
+		Rows:   "S1-124",
+		Rule:   modifying,
+		Remedy: "answer 200 where the client_id is the same",
+		Advice: true,
+		needs:  aChange,
+		run: func(x *examination) answer {
 			if x.change.id != x.register.id {
 				return skipped("the client_id is another one")
 			}
 			return held(x.change.status == http.StatusOK, "200", "%s", x.change.reply).
 				after("the statement again, with another client_name; the client_id stayed the same")
-		}),
-	changing("change.previous", "A client_id that was replaced is cancelled", "S1-121",
-		"cancel the registration of the previous client_id", false,
-		func(x *examination) answer {
+		},
+	},
+	{
+		Name:   "change.previous",
+		Title:  "A client_id that was replaced is cancelled",
+		Rows:   "S1-121",
+		Rule:   modifying,
+		Remedy: "cancel the registration of the previous client_id",
+		needs:  aChange,
+		run: func(x *examination) answer {
 			if x.change.id == x.register.id {
 				return skipped("the client_id stayed the same")
 			}
@@ -357,7 +431,8 @@ var lifeChecks = []Check{
 			r := x.token()
 			return held(!r.good(), "a refusal of the previous client_id", "%s", r).
 				after("a token request of the previous client_id")
-		}),
+		},
+	},
 	{
 		Name:   "change.community",
 		Title:  "A member of another community does not change a registration",
@@ -400,25 +475,6 @@ var lifeChecks = []Check{
 			return held(!r.good(), "a refusal", "%s", r).after("a token request of the cancelled client")
 		},
 	},
-}
-
-func changing(
-	name, title, rows, remedy string, advice bool, run func(*examination) answer,
-) Check {
-	return Check{
-		Name:   name,
-		Title:  title,
-		Rows:   rows,
-		Rule:   modifying,
-		Remedy: remedy,
-		Advice: advice,
-		run: func(x *examination) answer {
-			if x.change == nil || !x.change.good() || x.register.id == "" {
-				return skipped("no registration was changed")
-			}
-			return run(x)
-		},
-	}
 }
 
 // keepChange goes on with the client_id of the changed registration.
