@@ -247,17 +247,22 @@ var table = []row{
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
 			"server/bolt/packed", "server/oauth", "server/audit", "server/people", "server/tiered",
-			"server/lab", "udap/conform",
+			"server/lab", "udap/conform", "server/shared",
 		},
 		others: []string{bbolt, strict},
 		less:   []string{"encoding/json", "net/http"},
+	},
+	{
+		room:   "server/shared",
+		reason: "one transaction for the work of all callers that wait",
+		less:   []string{"net/http", "os", "encoding/json"},
 	},
 	{
 		room:   "server/postgres",
 		reason: "stores that destinations share; implements the interfaces that its callers declare",
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
-			"server/oauth", "server/audit", "server/people", "server/tiered",
+			"server/oauth", "server/audit", "server/people", "server/tiered", "server/shared",
 		},
 		others: []string{pgx, strict},
 		less:   []string{"encoding/json", "net/http"},

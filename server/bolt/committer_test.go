@@ -17,6 +17,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/oauth/storetest"
+	"fhirdest.example/server/shared"
 	"fhirdest.example/udap/trace"
 )
 
@@ -29,13 +30,16 @@ type tally struct {
 	commits  *int
 }
 
-func (b *tally) changed() bool {
+func (b *tally) Changed() bool {
 	changed := b.wrote
 	b.wrote = false
 	return changed
 }
+func (b *tally) transaction() *bbolt.Tx { return b.tx }
+
 func (b *tally) settle() error { return b.unsettle }
-func (b *tally) committed()    { *b.commits++ }
+
+func (b *tally) committed() { *b.commits++ }
 
 func (b *tally) put(i int) error {
 	b.wrote = true
@@ -95,7 +99,7 @@ func TestCommitterIsolatesFailures(t *testing.T) {
 				return row.how(b)
 			})
 
-			c.close()
+			c.Close()
 
 			for i, err := range failed {
 				if (err != nil) != row.fails(i) {
@@ -113,24 +117,21 @@ func TestCommitterIsolatesFailures(t *testing.T) {
 
 // runTogether has a committer do n pieces of work in one batch: the first holds
 // the loop until all the others are queued.
-func runTogether[B batch](c *committer[B], n int, work func(i int, b B) error) []error {
+func runTogether[B batch](c *shared.Committer[B], n int, work func(i int, b B) error) []error {
 	hold, held := make(chan bool), make(chan bool)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_ = c.do(context.Background(), func(B) error { close(held); <-hold; return nil })
+		_ = c.Do(context.Background(), func(B) error { close(held); <-hold; return nil })
 	})
 	<-held
 
 	failed := make([]error, n)
 	for i := range n {
-		wg.Go(func() { failed[i] = c.do(context.Background(), func(b B) error { return work(i, b) }) })
+		wg.Go(func() { failed[i] = c.Do(context.Background(), func(b B) error { return work(i, b) }) })
 	}
 
 	for {
-		c.mu.Lock()
-		waiting := len(c.queue)
-		c.mu.Unlock()
-		if waiting == n {
+		if c.Waiting() == n {
 			break
 		}
 		time.Sleep(time.Millisecond)

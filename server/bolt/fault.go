@@ -8,30 +8,17 @@ import (
 	"strings"
 
 	"go.etcd.io/bbolt"
+
+	"fhirdest.example/server/shared"
 )
-
-// panicked is the error of work that panicked.
-type panicked struct {
-	value any
-	cause error // that the file is damaged, if it was that; else nil
-}
-
-func (p *panicked) Error() string {
-	if p.cause != nil {
-		return p.cause.Error()
-	}
-	return fmt.Sprintf("store: update panicked: %v", p.value)
-}
-
-func (p *panicked) Unwrap() error { return p.cause }
 
 // guard turns a panic of f into an error: one request's must not end the others.
 func (h *health) guard(path string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			e := &panicked{value: p}
+			e := &shared.Panicked{Value: p}
 			if ofFile(p) {
-				e.cause = h.unreadable(path, p)
+				e.Cause = h.unreadable(path, p)
 			}
 			err = e
 		}

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/fhir"
+	"fhirdest.example/server/shared"
 )
 
 // FHIR is fhir.bolt: resources, their versions and their index. It implements
@@ -20,7 +21,7 @@ import (
 // type of change number, and the resource and version that it made.
 type FHIR struct {
 	db      *bbolt.DB
-	commits *committer[*state]
+	commits *shared.Committer[*state]
 	health  *health
 	closing sync.Once
 }
@@ -92,7 +93,7 @@ func OpenFHIR(path string, o Options) (*FHIR, error) {
 
 // Close commits what is under way and closes the file.
 func (s *FHIR) Close() error {
-	s.closing.Do(s.commits.close)
+	s.closing.Do(s.commits.Close)
 	return s.db.Close()
 }
 
@@ -117,7 +118,7 @@ func (s *FHIR) view(ctx context.Context, f func(*state) error) error {
 
 // Update implements fhir.Store.
 func (s *FHIR) Update(ctx context.Context, f func(fhir.Change) error) error {
-	return s.commits.do(ctx, func(st *state) error {
+	return s.commits.Do(ctx, func(st *state) error {
 		return f(fhir.NewChange(st, &st.audit))
 	})
 }

@@ -23,7 +23,7 @@ type state struct {
 	keys  map[param][]indexChange // of the index, to be done in order: see settle
 	arena []byte                  // their keys
 	audit auditLog                // the audit records
-	wrote bool                    // something was changed since the last call of changed
+	wrote bool                    // something was changed since the last call of Changed
 
 	recent *[maxRecent]fhir.Entry // by number modulo maxRecent; nil: none yet, or a state that is being changed
 }
@@ -46,13 +46,16 @@ func (s *FHIR) newState(tx *bbolt.Tx) *state {
 	return st
 }
 
-func (s *state) changed() bool {
+// Changed implements shared.Batch.
+func (s *state) Changed() bool {
 	changed := s.wrote
 	s.wrote = false
 	return changed
 }
 
 func (s *state) committed() {}
+
+func (s *state) transaction() *bbolt.Tx { return s.tx }
 
 func number(n uint64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 0, 16), n)

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/fhir/async"
+	"fhirdest.example/server/shared"
 )
 
 // Jobs is jobs.bolt: the work that is done in the background. It implements
@@ -173,7 +174,7 @@ func updateGuarded(
 			return own
 		})
 	})
-	if err == nil || own != nil || isPanic(err) {
+	if err == nil || own != nil || shared.IsPanic(err) {
 		return err
 	}
 

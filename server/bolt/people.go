@@ -57,7 +57,7 @@ func (p *peopleStore) StartSession(
 		return fmt.Errorf("store: %w", err)
 	}
 
-	return p.trust.commits.do(ctx, func(b *trustBatch) error {
+	return p.trust.commits.Do(ctx, func(b *trustBatch) error {
 		sessions := b.writable(sessionsBucket)
 		if err := p.sweep(sessions, s.SignedIn); err != nil {
 			return err
@@ -145,7 +145,7 @@ func (p *peopleStore) session(tx *bbolt.Tx, id people.SessionID) (*people.Sessio
 func (p *peopleStore) UseSession(
 	ctx context.Context, id people.SessionID, at time.Time,
 ) error {
-	return p.trust.commits.do(ctx, func(b *trustBatch) error {
+	return p.trust.commits.Do(ctx, func(b *trustBatch) error {
 		s, err := p.session(b.tx, id)
 		if err != nil || s == nil || !at.After(s.LastRequest) {
 			return err
@@ -167,7 +167,7 @@ func (p *peopleStore) UseSession(
 
 // EndSession implements people.Store.
 func (p *peopleStore) EndSession(ctx context.Context, id people.SessionID) error {
-	return p.trust.commits.do(ctx, func(b *trustBatch) error {
+	return p.trust.commits.Do(ctx, func(b *trustBatch) error {
 		return b.writable(sessionsBucket).Delete(id[:])
 	})
 }
@@ -225,7 +225,7 @@ func (p *peopleStore) Remember(ctx context.Context, c people.Consent) error {
 		return fmt.Errorf("store: %w", err)
 	}
 
-	return p.trust.commits.do(ctx, func(b *trustBatch) error {
+	return p.trust.commits.Do(ctx, func(b *trustBatch) error {
 		return consentRows.put(
 			b.writable(consentsBucket),
 			bytes.Clone(key),
@@ -239,7 +239,7 @@ func (p *peopleStore) Forget(
 	ctx context.Context, subject string, client trace.ClientID,
 ) error {
 	key := consentKey(subject, client)
-	return p.trust.commits.do(ctx, func(b *trustBatch) error {
+	return p.trust.commits.Do(ctx, func(b *trustBatch) error {
 		return b.writable(consentsBucket).Delete(key)
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/shared"
 	"fhirdest.example/udap/trace"
 )
 
@@ -29,7 +30,7 @@ type Trust struct {
 	*launches
 	people  *peopleStore
 	db      *bbolt.DB
-	commits *committer[*trustBatch]
+	commits *shared.Committer[*trustBatch]
 	health  *health
 	ahead   atomic.Bool // requests are refused because the clock was ahead and was set back
 	spent   *spentIndex
@@ -163,7 +164,7 @@ func lastKey(root *bbolt.Bucket) (last uint64) {
 
 // Close commits what is under way and closes the file.
 func (t *Trust) Close() error {
-	t.commits.close()
+	t.commits.Close()
 	err := t.db.Close()
 	t.tokens.forgetAll() // a file that is closed answers nothing
 	t.grants.cache.forgetAll()
@@ -280,7 +281,7 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 
 	proof := t.spent.reserveProof(s.Proof)
 	var refused *spentRefusal
-	err := t.commits.do(ctx, func(b *trustBatch) error {
+	err := t.commits.Do(ctx, func(b *trustBatch) error {
 		refused = nil
 		if s.Expired() {
 			return oauth.ErrExpired
@@ -458,7 +459,7 @@ func (t *Trust) sweep(b *trustBatch, now time.Time) error {
 	}
 
 	for _, root := range [][]byte{spentBucket, tokensBucket} {
-		if err := t.commits.guard(func() error {
+		if err := t.health.guard(t.db.Path(), func() error {
 			return dropMinutes(b.tx.Bucket(root), floor)
 		}); err != nil {
 			// Whoever came first must not fail for it: the committer does his
@@ -468,7 +469,7 @@ func (t *Trust) sweep(b *trustBatch, now time.Time) error {
 		}
 	}
 
-	if err := t.commits.guard(func() error {
+	if err := t.health.guard(t.db.Path(), func() error {
 		return errors.Join(t.grants.sweep(b, now), t.launches.sweep(b, now))
 	}); err != nil {
 		b.wrote, t.unswept = true, floor

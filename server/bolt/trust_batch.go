@@ -42,11 +42,14 @@ func newTrustBatch(tx *bbolt.Tx) *trustBatch {
 	}
 }
 
-func (b *trustBatch) changed() bool {
+// Changed implements shared.Batch.
+func (b *trustBatch) Changed() bool {
 	changed := b.wrote
 	b.wrote = false
 	return changed
 }
+
+func (b *trustBatch) transaction() *bbolt.Tx { return b.tx }
 
 func (b *trustBatch) settle() error { return nil }
 

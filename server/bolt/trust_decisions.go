@@ -29,7 +29,7 @@ func (t *Trust) SaveDecisions(decisions []audit.Decision) error {
 		bodies = append(bodies, body)
 	}
 
-	return t.commits.do(context.Background(), func(b *trustBatch) error {
+	return t.commits.Do(context.Background(), func(b *trustBatch) error {
 		return appendDecisions(b.writable(decisionsBucket), bodies)
 	})
 }

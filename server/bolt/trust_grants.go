@@ -74,7 +74,7 @@ func (s *grants) Approve(ctx context.Context, g oauth.Grant, seen *oauth.Registr
 		return fmt.Errorf("store: grant %q of %q cannot be stored", g.ID, g.Person.Subject)
 	}
 
-	return s.trust.commits.do(ctx, func(b *trustBatch) error {
+	return s.trust.commits.Do(ctx, func(b *trustBatch) error {
 		r, err := s.trust.registration(b, g.ClientID)
 		if err != nil {
 			return err
@@ -314,7 +314,7 @@ func (s *grants) change(
 	apply func(b *trustBatch, key []byte, g *oauth.Grant) error,
 ) error {
 	key := grantKey(id)
-	return s.trust.commits.do(ctx, func(b *trustBatch) error {
+	return s.trust.commits.Do(ctx, func(b *trustBatch) error {
 		var g *oauth.Grant
 		if key != nil {
 			var err error
@@ -332,7 +332,7 @@ func (s *grants) change(
 
 // EndSession implements oauth.GrantStore.
 func (s *grants) EndSession(ctx context.Context, subject, session string) error {
-	return s.trust.commits.do(ctx, func(b *trustBatch) error {
+	return s.trust.commits.Do(ctx, func(b *trustBatch) error {
 		return s.each(b.tx, subject, func(key []byte, g *oauth.Grant) error {
 			if session == "" || g.Session != session {
 				return nil

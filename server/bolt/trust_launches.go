@@ -46,7 +46,7 @@ func (s *launches) AddLaunch(
 
 	binary.BigEndian.PutUint32(h[:4], minuteOf(l.Expires)+1)
 	_, _ = rand.Read(h[4:]) // never fails (Go 1.24)
-	return h, s.trust.commits.do(ctx, func(b *trustBatch) error {
+	return h, s.trust.commits.Do(ctx, func(b *trustBatch) error {
 		if err := s.sweep(b, now); err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func (t Trips) BeginTrip(ctx context.Context, trip tiered.Trip, now time.Time) e
 	}
 
 	minute := minuteOf(trip.Expires)
-	return t.commits.do(ctx, func(b *trustBatch) error {
+	return t.commits.Do(ctx, func(b *trustBatch) error {
 		if fullOfTrips(b.tx, minute) {
 			return tiered.ErrFull
 		}
@@ -73,7 +73,7 @@ func fullOfTrips(tx *bbolt.Tx, minute uint32) bool {
 func (t Trips) EndTrip(
 	ctx context.Context, id tiered.TripID, expires time.Time,
 ) (trip *tiered.Trip, err error) {
-	err = t.commits.do(ctx, func(b *trustBatch) error {
+	err = t.commits.Do(ctx, func(b *trustBatch) error {
 		trip = nil // this may run a second time
 		root := b.tx.Bucket(tripsBucket)
 		if root == nil {
@@ -145,7 +145,7 @@ func (t Trips) Join(ctx context.Context, m tiered.Membership) error {
 		return err
 	}
 
-	return t.commits.do(ctx, func(b *trustBatch) error {
+	return t.commits.Do(ctx, func(b *trustBatch) error {
 		if _, err := b.tx.CreateBucketIfNotExists(membershipsBucket); err != nil {
 			return err
 		}
