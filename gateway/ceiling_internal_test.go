@@ -36,7 +36,12 @@ func TestUpstreamsAtTheCeiling(t *testing.T) {
 	var all []*upstream
 	for range 2 {
 		raw, _ := rawPair(t)
-		u := &upstream{raw: raw, tls: tls.Client(raw, &tls.Config{InsecureSkipVerify: true})}
+		u := &upstream{
+			endpoint: new(endpoint),
+			raw:      raw,
+			tls:      tls.Client(raw, &tls.Config{InsecureSkipVerify: true}),
+		}
+
 		if !s.reserve(2) {
 			t.Fatal("there is no place below the ceiling")
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,8 +71,10 @@ type Route struct {
 	// Next is the private origin of the next hop, https://host[:port]. With a path
 	// of its own, the prefix and the Host of each request are replaced by it.
 	Next string
-	// Dial is the address that is connected to, when it is not that of Next.
-	Dial string
+	// Dial are the addresses that are connected to, host:port, when it is not that of
+	// Next. Of several, each new connection goes to the one with the fewest, and one that
+	// does not accept is out for Times.Retry.
+	Dial []string
 	// TLS verifies the next hop, and may hold a client certificate; required. The
 	// name to verify is always the host of Next.
 	TLS *tls.Config
@@ -90,6 +93,7 @@ type Times struct {
 	Idle      time.Duration // between requests: 60 s
 	Body      time.Duration // without progress in a request's body: 30 s
 	Connect   time.Duration // to the next hop, handshake included: 10 s
+	Retry     time.Duration // of an address that did not accept, then doubling to a minute: 10 s
 	FirstByte time.Duration // of an answer, after the request: 60 s
 	Stall     time.Duration // without progress within an answer: 10 min
 	Write     time.Duration // to a reader that does not read: 60 s
@@ -132,6 +136,7 @@ func (t Times) withDefaults() Times {
 
 	set(&t.Body, 30*time.Second)
 	set(&t.Connect, 10*time.Second)
+	set(&t.Retry, 10*time.Second)
 	set(&t.FirstByte, time.Minute)
 	set(&t.Stall, 10*time.Minute)
 	set(&t.Write, time.Minute)
@@ -165,7 +170,7 @@ func (c *Config) Check() error {
 		}
 	}
 
-	if _, err := newTable(c.Routes); err != nil {
+	if _, err := newTable(c.Routes, nil); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -195,9 +200,16 @@ func (r *Route) check() (errs []error) {
 	if _, err := parseNext(r.Next); err != nil {
 		complain("%w", err)
 	}
-	if r.Dial != "" {
-		if _, _, err := net.SplitHostPort(r.Dial); err != nil {
-			complain("dial %q is not host:port", r.Dial)
+	if r.Dial != nil && len(r.Dial) == 0 {
+		complain("dial is an empty list")
+	}
+
+	for i, a := range r.Dial {
+		if host, port, err := net.SplitHostPort(a); err != nil || host == "" || port == "" {
+			complain("dial %q is not host:port", a)
+		}
+		if slices.Contains(r.Dial[:i], a) {
+			complain("dial has %q twice", a)
 		}
 	}
 

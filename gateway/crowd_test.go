@@ -140,7 +140,7 @@ func TestTwoRoutesOnOneConnection(t *testing.T) {
 	a, b := newBackend(t, ok), newBackend(t, ok)
 	w := newEnv(t, a, func(c *gateway.Config) {
 		second := c.Routes[0]
-		second.Name, second.Prefixes, second.Dial, second.TLS = "beta", []string{"/beta"}, b.addr, b.pki.client("")
+		second.Name, second.Prefixes, second.Dial, second.TLS = "beta", []string{"/beta"}, []string{b.addr}, b.pki.client("")
 		c.Routes = append(c.Routes, second)
 	})
 	c := w.dial()

@@ -65,8 +65,9 @@ func (p *pki) client(name string) *tls.Config {
 
 // backend is a next hop that records raw bytes and answers by a script.
 type backend struct {
-	addr string
-	pki  *pki
+	addr     string
+	pki      *pki
+	listener net.Listener
 
 	mu    sync.Mutex
 	conns []*recorded
@@ -110,11 +111,18 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 	t.Helper()
 	b := &backend{pki: newPKI(t, "destination.localhost")}
 	b.ended = sync.NewCond(&b.mu)
-	l, err := tls.Listen("tcp", "127.0.0.1:0", b.pki.server())
+	b.listen(t, "127.0.0.1:0", script)
+	return b
+}
+
+// listen listens, again after the listener was closed.
+func (b *backend) listen(t testing.TB, address string, script func(net.Conn)) {
+	t.Helper()
+	l, err := tls.Listen("tcp", address, b.pki.server())
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.addr = l.Addr().String()
+	b.addr, b.listener = l.Addr().String(), l
 
 	t.Cleanup(func() { l.Close() })
 	go func() {
@@ -140,8 +148,6 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 			}()
 		}
 	}()
-
-	return b
 }
 
 // settle returns when every connection that was made has ended, those too that the
@@ -298,7 +304,7 @@ func newEnv(t testing.TB, b *backend, change func(*gateway.Config)) *env {
 			Hosts:    []string{host},
 			Prefixes: []string{"/acme", "/.well-known/oauth-authorization-server/acme"},
 			Next:     "https://destination.localhost",
-			Dial:     b.addr,
+			Dial:     []string{b.addr},
 			TLS:      b.pki.client(""),
 		}},
 	}

@@ -32,7 +32,8 @@ type exchange struct {
 	come      int  // of the request, in the inbox
 	whole     bool // that is all of it
 	up        *upstream
-	asked     bool // the request has gone out, as far as it has come
+	endpoint  *endpoint // of the upstream that was tried last
+	asked     bool      // the request has gone out, as far as it has come
 	body      wire.Body
 	sent      bool   // the whole request has gone out
 	broken    bool   // the upstream did not accept all of it
@@ -421,9 +422,14 @@ func (x *exchange) cutShort(err error) *fault {
 
 // note keeps and logs a fault of the next hop.
 func (x *exchange) note(f *fault) {
-	if x.way.route != nil && f.ofNextHop() {
-		x.g.failed(x.way.route, f)
+	if x.way.route == nil || !f.ofNextHop() {
+		return
 	}
+	e := x.endpoint
+	if f.endpoint != nil {
+		e = f.endpoint
+	}
+	x.g.failed(x.way.route, e, f)
 }
 
 // toClient sends bytes of an answer on, at once.
@@ -609,9 +615,13 @@ func (x *exchange) record(t *tally, status int) {
 		Response: status > 0,
 	}
 
-	if x.way.route != nil {
-		m.Route = x.way.route.Name
+	if r := x.way.route; r != nil {
+		m.Route = r.Name
+		if x.asked && r.several() {
+			m.Address = x.endpoint.address
+		}
 	}
+
 	t.fill(m)
 
 	// One that was cut was not only mapped.

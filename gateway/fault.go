@@ -21,9 +21,10 @@ type fault struct {
 
 	// Of a fault of the next hop: why, in a few fixed words, the error for the log, and
 	// the fault without them.
-	reason string
-	cause  error
-	kind   *fault
+	reason   string
+	cause    error
+	kind     *fault
+	endpoint *endpoint // that did not accept a connection
 }
 
 var (
@@ -127,6 +128,14 @@ var (
 	faultCut = &fault{text: "The next hop's answer ended before its end"}
 )
 
+// why is the reason in a few words, or the whole sentence where there is none.
+func (f *fault) why() string {
+	if f.reason == "" {
+		return f.text
+	}
+	return f.reason
+}
+
 // because returns f with the reason for it.
 func (f *fault) because(reason string, cause error) *fault {
 	g := *f
@@ -187,6 +196,7 @@ func (f *fault) answer(method string, now time.Time) []byte {
 		"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'; sandbox\r\n"+
 		"%sConnection: close\r\nContent-Length: %d\r\n\r\n",
 		f.status, http.StatusText(f.status), now.UTC().Format(http.TimeFormat), later, len(body))
+
 	if method == "HEAD" {
 		body = ""
 	}

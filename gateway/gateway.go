@@ -25,10 +25,12 @@ type Gateway struct {
 	explain  func(error) string
 	clients  addresses
 	ups      upstreams
-	memory   budget
-	stopping chan struct{} // closed when draining begins
-	stop     sync.Once
-	running  sync.WaitGroup // connections
+	// endpoints guards the outages of the addresses of next hops.
+	endpoints endpoints
+	memory    budget
+	stopping  chan struct{} // closed when draining begins
+	stop      sync.Once
+	running   sync.WaitGroup // connections
 
 	// mu guards the listeners that are being served.
 	mu        sync.Mutex
@@ -82,10 +84,15 @@ func (g *Gateway) install(s *state) *state {
 // TLS configuration where it was made of the same one, as its session tickets are void
 // under another.
 func newState(c *Config, before *state) *state {
-	t, _ := newTable(c.Routes) // checked
+	var known map[endpointKey]*endpoint
+	if before != nil {
+		known = before.table.endpoints
+	}
+	t, _ := newTable(c.Routes, known) // checked
 	files := descriptors()
 	limits := c.Limits.withDefaults(files)
 	var server *tls.Config
+
 	if before != nil && before.source == c.TLS {
 		server = before.tls
 	} else {
@@ -163,6 +170,7 @@ func (g *Gateway) watchOver(quit <-chan struct{}) {
 		case <-t.C:
 			s := g.state.Load()
 			g.closePreconnected(s.table, false)
+			g.tryOutages(s.table)
 			g.clients.forget(&s.limits, g.now())
 			g.janitor.probe()
 			g.ups.closeEnded()

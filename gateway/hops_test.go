@@ -41,7 +41,7 @@ func TestReload(t *testing.T) {
 				Name:  "b",
 				Hosts: []string{host},
 				Next:  "https://destination.localhost",
-				Dial:  b.addr,
+				Dial:  []string{b.addr},
 				TLS:   b.pki.client(""),
 			},
 		},
@@ -100,7 +100,7 @@ func TestSeveralDestinations(t *testing.T) {
 	a, b := newBackend(t, ok), newBackend(t, ok)
 	w := newEnv(t, a, func(c *gateway.Config) {
 		r := c.Routes[0]
-		r.Name, r.Prefixes, r.Dial, r.TLS = "beta", []string{"/acme/beta", "/beta/"}, b.addr, b.pki.client("")
+		r.Name, r.Prefixes, r.Dial, r.TLS = "beta", []string{"/acme/beta", "/beta/"}, []string{b.addr}, b.pki.client("")
 		c.Routes = append(c.Routes, r)
 	})
 

@@ -31,7 +31,7 @@ func TestLongestPrefixOfMany(t *testing.T) {
 	add("deep", "/site7/a/b")
 	add("rest", "/site7/a", "/odd//", "/odd%2Fx")
 
-	table, err := newTable(routes)
+	table, err := newTable(routes, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 )
 
@@ -47,16 +48,20 @@ func (g *Gateway) WriteMetrics(w io.Writer) error {
 		"Connections of clients that are open.",
 		int64(g.clients.count()),
 	)
+
 	p.gauge(
 		"gateway_memory_bytes",
 		"Memory of connections and buffers, by estimate.",
 		g.memory.used.Load(),
 	)
+
 	p.gauge(
 		"gateway_upstreams",
 		"Connections to next hops that are open.",
 		int64(g.ups.count()),
 	)
+
+	g.writeEndpoints(&p)
 	p.counter("gateway_connections_total", "Connections accepted.", m.accepted.Load())
 	p.counter("gateway_connections_limited_total", "Connections closed at once, as a limit was reached.",
 		m.limited.Load())
@@ -72,6 +77,7 @@ func (g *Gateway) WriteMetrics(w io.Writer) error {
 		"Bytes of requests, framing included.",
 		m.requestBytes.Load(),
 	)
+
 	p.counter("gateway_answers_total", "Answers sent, interim ones and the gateway's own included.",
 		m.answers.Load())
 	p.counter(
@@ -79,11 +85,13 @@ func (g *Gateway) WriteMetrics(w io.Writer) error {
 		"Bytes of answers, framing included.",
 		m.answerBytes.Load(),
 	)
+
 	p.counter(
 		"gateway_upstream_dials_total",
 		"Connections made to next hops.",
 		m.dials.Load(),
 	)
+
 	p.counter("gateway_upstream_spares_total", "Connections that were ready when they were needed.",
 		m.spares.Load())
 
@@ -92,6 +100,7 @@ func (g *Gateway) WriteMetrics(w io.Writer) error {
 		"Faults of the gateway that ended a connection.",
 		m.panics.Load(),
 	)
+
 	p.head(
 		"gateway_own_answers_total",
 		"Answers of the gateway's own, by status.",
@@ -109,6 +118,34 @@ func (g *Gateway) WriteMetrics(w io.Writer) error {
 	p.gauge("gateway_evidence_failing", "1 while messages cannot be recorded.", failing)
 
 	return p.err
+}
+
+// writeEndpoints writes the state of each address of a next hop.
+func (g *Gateway) writeEndpoints(p *printer) {
+	list := g.state.Load().table.sortedEndpoints()
+	const connections = "gateway_next_hop_connections"
+	p.head(connections, "Connections to an address of a next hop that are open.", "gauge")
+	for _, e := range list {
+		p.printf("%s{%s} %d\n", connections, e.labels(), e.open.Load())
+	}
+
+	const up = "gateway_next_hop_up"
+	p.head(up, "0 while an address of a next hop is out, as it did not accept a connection.", "gauge")
+	for _, e := range list {
+		accepts := 1
+		if g.endpoints.out(e).failures > 0 {
+			accepts = 0
+		}
+		p.printf("%s{%s} %d\n", up, e.labels(), accepts)
+	}
+}
+
+// labelText escapes the value of a label.
+var labelText = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
+// labels are those of its metrics.
+func (k endpointKey) labels() string {
+	return `route="` + labelText.Replace(k.route) + `",address="` + labelText.Replace(k.address) + `"`
 }
 
 // printer remembers the first error.

@@ -1,7 +1,7 @@
 package gateway
 
 import (
-	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -38,9 +38,9 @@ func (g *Gateway) preconnected(r *route) *upstream {
 		return nil
 	}
 
-	last := len(s.ready) - 1
-	u := s.ready[last].upstream
-	s.ready = s.ready[:last]
+	at := fewestReady(s.ready)
+	u := s.ready[at].upstream
+	s.ready = slices.Delete(s.ready, at, at+1)
 	g.metrics.spares.Add(1)
 	return u
 }
@@ -65,9 +65,9 @@ func (g *Gateway) preconnectNow(r *route, n int) {
 
 	s := &r.preconnected
 	for ; n > 0; n-- {
-		u, f := g.dial(r, &d, netip.AddrPort{}, netip.AddrPort{})
+		u, f := g.dial(r, &d, peers{})
 		if f != nil && f.ofNextHop() {
-			g.failed(r, f)
+			g.failed(r, f.endpoint, f)
 		}
 
 		s.mu.Lock()
@@ -85,6 +85,21 @@ func (g *Gateway) preconnectNow(r *route, n int) {
 		s.ready = append(s.ready, preconnect{u, g.janitor.clock()})
 		s.mu.Unlock()
 	}
+}
+
+// dropReady closes the unused connections of r to an address that is out now.
+func (g *Gateway) dropReady(r *route, e *endpoint) {
+	s := &r.preconnected
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	s.ready = slices.DeleteFunc(s.ready, func(p preconnect) bool {
+		if p.endpoint != e {
+			return false
+		}
+		g.ups.close(p.upstream, true)
+		return true
+	})
 }
 
 // closePreconnected closes the unused connections that are too old, or all, for good.

@@ -105,6 +105,7 @@ func TestRefusals(t *testing.T) {
 			if !strings.Contains(got, `{"resourceType":"OperationOutcome","issue":[{"severity":"error"`) {
 				t.Errorf("no OperationOutcome in %q", got)
 			}
+
 			for _, field := range []string{
 				"\r\nStrict-Transport-Security: max-age=31536000\r\n",
 				"\r\nX-Content-Type-Options: nosniff\r\n",
@@ -391,11 +392,11 @@ func TestNextHopThatCannotBeReached(t *testing.T) {
 		status string
 		change func(*gateway.Config)
 	}{
-		"refused":           {"502", func(c *gateway.Config) { c.Routes[0].Dial = closed.Addr().String() }},
+		"refused":           {"502", func(c *gateway.Config) { c.Routes[0].Dial = []string{closed.Addr().String()} }},
 		"other name":        {"502", func(c *gateway.Config) { c.Routes[0].Next = "https://other.localhost" }},
 		"unknown authority": {"502", func(c *gateway.Config) { c.Routes[0].TLS = &tls.Config{} }},
 		"silent handshake": {"504", func(c *gateway.Config) {
-			c.Routes[0].Dial, c.Times.Connect, c.Times.Head = silent.Addr().String(), 50*time.Millisecond, time.Second
+			c.Routes[0].Dial, c.Times.Connect, c.Times.Head = []string{silent.Addr().String()}, 50*time.Millisecond, time.Second
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -425,7 +426,7 @@ func TestLoop(t *testing.T) {
 		TLS: p.server(),
 		Now: time.Now,
 		Routes: []gateway.Route{{Name: "x", Hosts: []string{host},
-			Next: "https://" + host, Dial: l.Addr().String(), TLS: p.client("")}},
+			Next: "https://" + host, Dial: []string{l.Addr().String()}, TLS: p.client("")}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,15 +20,23 @@ type route struct {
 	tls          *tls.Config
 	preconnected preconnected
 	trouble      atomic.Pointer[Trouble] // since its last whole answer; nil: none
+
+	endpoints []*endpoint // at least one
+	turn      int         // of endpoints, for the next connection; guarded by Gateway.endpoints
 }
 
 // mapped reports whether the prefix and the Host are replaced on the way.
 func (r *route) mapped() bool { return r.next.path != "" }
 
+// several reports whether the next hop has several addresses.
+func (r *route) several() bool { return len(r.endpoints) > 1 }
+
 // table finds routes by host and prefix.
 type table struct {
 	routes        []*route
-	preconnecting []*route           // with connections that are made before they are needed
+	preconnecting []*route // with connections that are made before they are needed
+	several       []*route // with several addresses of the next hop
+	endpoints     map[endpointKey]*endpoint
 	hosts         map[string]*served // in lower case; wildcards begin with "*."
 }
 
@@ -38,16 +48,17 @@ type served struct {
 	shortest int    // its length
 }
 
-func newTable(routes []Route) (*table, error) {
-	t := &table{hosts: map[string]*served{}}
+// newTable returns the table of the routes, with those endpoints that are known already.
+func newTable(routes []Route, known map[endpointKey]*endpoint) (*table, error) {
+	t := &table{
+		hosts:     map[string]*served{},
+		endpoints: map[endpointKey]*endpoint{},
+	}
+
 	for _, r := range routes {
 		n, err := parseNext(r.Next)
 		if err != nil {
 			continue // Route.check complains
-		}
-
-		if r.Dial != "" {
-			n.address = r.Dial
 		}
 
 		ready := &route{
@@ -56,6 +67,10 @@ func newTable(routes []Route) (*table, error) {
 			tls:   upstreamTLS(r.TLS, n.name),
 		}
 		t.routes = append(t.routes, ready)
+		if t.connect(ready, known); ready.several() {
+			t.several = append(t.several, ready)
+		}
+
 		if r.Spares > 0 {
 			t.preconnecting = append(t.preconnecting, ready)
 		}
@@ -75,6 +90,32 @@ func newTable(routes []Route) (*table, error) {
 	}
 
 	return t, nil
+}
+
+// connect gives r its endpoints.
+func (t *table) connect(r *route, known map[endpointKey]*endpoint) {
+	addresses := r.Dial
+	if len(addresses) == 0 {
+		addresses = []string{r.next.address}
+	}
+
+	for _, a := range addresses {
+		key := endpointKey{r.Name, a}
+		if t.endpoints[key] == nil {
+			t.endpoints[key] = known[key]
+		}
+		if t.endpoints[key] == nil {
+			t.endpoints[key] = &endpoint{endpointKey: key}
+		}
+		r.endpoints = append(r.endpoints, t.endpoints[key])
+	}
+}
+
+// sortedEndpoints returns the endpoints of all routes, by route and address.
+func (t *table) sortedEndpoints() []*endpoint {
+	return slices.SortedFunc(maps.Values(t.endpoints), func(a, b *endpoint) int {
+		return cmp.Or(strings.Compare(a.route, b.route), strings.Compare(a.address, b.address))
+	})
 }
 
 // add enters a route under each of its hosts and prefixes.
@@ -101,6 +142,7 @@ func (t *table) add(r *route) error {
 						p,
 					)
 				}
+
 				t.hosts[h].add(p, r)
 			}
 		}

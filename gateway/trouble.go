@@ -23,18 +23,15 @@ func (g *Gateway) Troubles() (list []Trouble) {
 	return list
 }
 
-// failed notes that the next hop of r failed, and logs it.
-func (g *Gateway) failed(r *route, f *fault) {
+// failed notes that the next hop of r failed, at e, and logs it.
+func (g *Gateway) failed(r *route, e *endpoint, f *fault) {
 	now := g.now()
 	t := Trouble{
 		Route:   r.Name,
 		Next:    r.Next,
-		Address: r.next.address,
-		Reason:  f.reason,
+		Address: e.address,
+		Reason:  f.why(),
 		Since:   now,
-	}
-	if t.Reason == "" {
-		t.Reason = f.text
 	}
 
 	if before := r.trouble.Load(); before != nil {
@@ -44,7 +41,7 @@ func (g *Gateway) failed(r *route, f *fault) {
 	r.trouble.Store(&t)
 
 	args := []any{
-		"route", r.Name, "next", r.Next, "address", r.next.address, "reason", t.Reason,
+		"route", r.Name, "next", r.Next, "address", e.address, "reason", t.Reason,
 	}
 	if f.cause != nil {
 		args = append(args, "error", f.cause)

@@ -73,7 +73,7 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 
 // dialing makes the address that of the next hop.
 func dialing(address string) func(*gateway.Config) {
-	return func(c *gateway.Config) { c.Routes[0].Dial = address }
+	return func(c *gateway.Config) { c.Routes[0].Dial = []string{address} }
 }
 
 // answering is a backend that reads a request and writes an answer.

@@ -152,7 +152,7 @@ func TestRefusalsOfUploads(t *testing.T) {
 	w := newEnv(t, refuses, func(c *gateway.Config) {
 		c.Times = long
 		down := c.Routes[0]
-		down.Name, down.Prefixes, down.Dial = "down", []string{"/down"}, "127.0.0.1:1"
+		down.Name, down.Prefixes, down.Dial = "down", []string{"/down"}, []string{"127.0.0.1:1"}
 		c.Routes = append(c.Routes, down)
 	})
 

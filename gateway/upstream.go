@@ -41,10 +41,11 @@ import (
 // upstream is a connection to a next hop. It belongs to one client and one route, so
 // that nothing of one client is ever on another's.
 type upstream struct {
-	route *route
-	raw   *rawConn
-	tls   *tls.Conn
-	used  bool // a request has been sent on it
+	route    *route
+	endpoint *endpoint // that it leads to
+	raw      *rawConn
+	tls      *tls.Conn
+	used     bool // a request has been sent on it
 
 	// use is who may touch it: its client while busy, anybody to close it while idle.
 	use atomic.Int32
@@ -109,6 +110,7 @@ func (s *upstreams) evict() bool {
 // forget counts one out. The caller holds mu.
 func (s *upstreams) forget(u *upstream) {
 	delete(s.open, u)
+	u.endpoint.open.Add(-1)
 	s.memory.release(upstreamCost)
 }
 
@@ -241,7 +243,7 @@ func (x *exchange) askOn(u *upstream) bool {
 		return false
 	}
 
-	x.up = u
+	x.up, x.endpoint = u, u.endpoint
 	u.raw.postpone()
 	if _, err := u.tls.Write(x.outgoing()); err == nil {
 		u.raw.got, u.raw.ask = 0, x.sender
@@ -274,7 +276,7 @@ func (c *client) dial(r *route) (u *upstream, f *fault) {
 			}
 		}()
 
-		u, f = c.g.dial(r, &c.deadline, c.remote, c.local)
+		u, f = c.g.dial(r, &c.deadline, peers{c.remote, c.local})
 	}()
 
 	<-done
@@ -292,30 +294,57 @@ func (c *client) forget() {
 	}
 }
 
-// dial makes a connection to the next hop of r. The deadline bounds the handshake; src
-// and dst go into the PROXY header, where there is one.
-func (g *Gateway) dial(r *route, d *deadline, src, dst netip.AddrPort) (*upstream, *fault) {
+// peers are the addresses that go into a PROXY header; the zero value is none.
+type peers struct {
+	src, dst netip.AddrPort
+}
+
+// dial makes a connection to the next hop of r: to the first of its addresses, in the order
+// of choose, that accepts one. The deadline bounds each handshake.
+func (g *Gateway) dial(r *route, d *deadline, p peers) (u *upstream, f *fault) {
 	if !g.ups.reserve(g.state.Load().maxUpstreams) {
 		return nil, faultBusy
 	}
 
-	u, f := g.connect(r, d, src, dst)
-	if f != nil {
-		g.ups.release()
-		return nil, f
+	var tried []*endpoint
+	for last := false; !last; {
+		var e *endpoint
+		if e, last = g.endpoints.choose(r, tried); e == nil {
+			break
+		}
+
+		if u, f = g.connect(r, e, d, p); f == nil {
+			g.noteAccepted(r, e)
+			g.ups.add(u)
+			return u, nil
+		}
+
+		e.open.Add(-1)
+		if !f.ofNextHop() {
+			break
+		}
+
+		g.noteRefusal(r, e, f)
+		f.endpoint = e
+		tried = append(tried, e)
 	}
 
-	g.ups.add(u)
-	return u, nil
+	g.ups.release()
+	return nil, f
 }
 
-// connect is dial without the count.
+// connect makes a connection to one address of the next hop of r.
 func (g *Gateway) connect(
-	r *route, d *deadline, src, dst netip.AddrPort,
+	r *route, e *endpoint, d *deadline, p peers,
 ) (*upstream, *fault) {
+	d.rests() // of another address, before
+	if d.clientGone() {
+		return nil, faultGone
+	}
+
 	times := &g.state.Load().times
 	dialer := net.Dialer{Timeout: times.Connect}
-	conn, err := dialer.Dial("tcp", r.next.address)
+	conn, err := dialer.Dial("tcp", e.address)
 	g.metrics.dials.Add(1)
 	if err != nil {
 		return nil, dialFault(err)
@@ -332,14 +361,15 @@ func (g *Gateway) connect(
 	}
 
 	u := &upstream{
-		route: r,
-		raw:   raw,
-		tls:   tls.Client(raw, r.tls),
+		route:    r,
+		endpoint: e,
+		raw:      raw,
+		tls:      tls.Client(raw, r.tls),
 	}
 
 	d.reads(&g.janitor, raw, times.Connect)
 	if r.Proxy {
-		raw.Write(wire.AppendProxy(nil, src, dst))
+		raw.Write(wire.AppendProxy(nil, p.src, p.dst))
 	}
 	if err := u.tls.Handshake(); err != nil {
 		raw.Close()

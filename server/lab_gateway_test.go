@@ -104,7 +104,7 @@ func through(t *testing.T, d *servertest.Destination, evidence gateway.Evidence)
 			Hosts:    []string{"fhir.test"},
 			Prefixes: []string{"/acme", "/.well-known/oauth-authorization-server/acme"},
 			Next:     "https://destination.test",
-			Dial:     d.Addr,
+			Dial:     []string{d.Addr},
 			TLS:      d.TLSClient(""),
 		}},
 	})

@@ -17,6 +17,7 @@ func parseFast(b []byte, l *Line) bool {
 	l.Hop = s.text(`,"hop":`)
 	l.Route = s.text(`,"route":`)
 	l.Conn = s.text(`,"conn":`)
+
 	l.Seq = uint64(s.number(`,"seq":`))
 	l.Dir = s.text(`,"dir":`)
 	l.Method = s.text(`,"method":`)
@@ -26,8 +27,11 @@ func parseFast(b []byte, l *Line) bool {
 	l.BytesOut = s.number(`,"bytesOut":`)
 	l.SHA256In = s.text(`,"sha256In":`)
 	l.SHA256Out = s.text(`,"sha256Out":`)
-	l.Mapped = `"`+string(s.b) == mappedEnd
-	if !s.ok || !l.Mapped && string(s.b) != plainEnd[1:] {
+	l.Mapped = s.has(mappedKey)
+	if bytes.HasPrefix(s.b, []byte(addressKey)) {
+		l.Address = s.text(addressKey)
+	}
+	if !s.ok || string(s.b) != lineEnd {
 		*l = Line{}
 		return false
 	}
@@ -48,6 +52,13 @@ func (s *scanner) skip(prefix string) {
 		return
 	}
 	s.b = s.b[len(prefix):]
+}
+
+// has reads a text, where it is next.
+func (s *scanner) has(text string) bool {
+	rest, ok := bytes.CutPrefix(s.b, []byte(text))
+	s.b = rest
+	return ok
 }
 
 // text reads a string without escapes.

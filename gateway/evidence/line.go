@@ -27,6 +27,9 @@ type Line struct {
 	// path of its own: the hop replaced prefix and Host by those of the route, passed
 	// all else, and so sent other bytes than it got. It is absent from other lines.
 	Mapped bool `json:"mapped,omitempty"`
+	// Address is host:port where a gateway sent the request, on the lines of a route whose
+	// next hop has several addresses: of the request, and of the answers to it.
+	Address string `json:"address,omitempty"`
 	// Lost is set on no message's line: so many lines could not be written before
 	// this one.
 	Lost int64 `json:"lost,omitempty"`
@@ -50,17 +53,23 @@ func appendMessage(b []byte, hop string, m *wire.Message) []byte {
 	b = strconv.AppendInt(append(b, `,"bytesOut":`...), m.Out.Bytes, 10)
 	b = appendSum(append(b, `,"sha256In":"`...), &m.In)
 	b = appendSum(append(b, `","sha256Out":"`...), &m.Out)
+	b = append(b, '"')
+
 	if m.Mapped {
-		return append(b, mappedEnd...)
+		b = append(b, mappedKey...)
+	}
+	if m.Address != "" {
+		b = appendText(append(b, addressKey...), m.Address)
 	}
 
-	return append(b, plainEnd...)
+	return append(b, lineEnd...)
 }
 
-// How a line ends.
+// What follows the digests, each of the keys where it is needed.
 const (
-	plainEnd  = "\"}\n"
-	mappedEnd = "\",\"mapped\":true}\n"
+	mappedKey  = `,"mapped":true`
+	addressKey = `,"address":`
+	lineEnd    = "}\n"
 )
 
 var dirs = map[bool]string{

@@ -56,3 +56,30 @@ func TestFastAndSlowReadTheSame(t *testing.T) {
 		}
 	}
 }
+
+// A line names the address only where the message has one, after everything else.
+func TestAddressInALine(t *testing.T) {
+	for _, mapped := range []bool{false, true} {
+		m := &wire.Message{
+			Time:   start,
+			Conn:   "a-1",
+			Seq:    1,
+			In:     digest("in"),
+			Out:    digest("in"),
+			Mapped: mapped,
+		}
+		plain := string(appendMessage(nil, `"gateway"`, m))
+
+		m.Address = "[::1]:9443"
+		b := appendMessage(nil, `"gateway"`, m)
+
+		var fast, slow Line
+		if want := strings.TrimSuffix(plain, "}\n") + `,"address":"[::1]:9443"}` + "\n"; string(b) != want {
+			t.Errorf("the line is\n%s\nwant\n%s", b, want)
+		}
+		if err := json.Unmarshal(b, &slow); err != nil || !parseFast(b, &fast) || fast != slow ||
+			fast.Address != m.Address || fast.Mapped != mapped {
+			t.Errorf("%v\n%+v\n%+v", err, fast, slow)
+		}
+	}
+}

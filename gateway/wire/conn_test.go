@@ -391,6 +391,12 @@ func TestProxyHeader(t *testing.T) {
 		}
 	}
 
+	own := bytes.NewReader(append(AppendProxy(nil, netip.AddrPort{}, dst), "rest"...))
+	got, err := ReadProxy(own)
+	if rest, _ := io.ReadAll(own); got != nil || err != nil || string(rest) != "rest" {
+		t.Errorf("a connection of the sender's own: %v, %v, then %q", got, err, rest)
+	}
+
 	b := AppendProxy(nil, src, dst)
 	for name, b := range map[string][]byte{"short": b[:20], "signature": append([]byte("PROXY TCP4"), b[10:]...),
 		"long": append(append([]byte{}, b[:14]...), 0xff, 0xff), "command": append(

@@ -25,6 +25,9 @@ type Message struct {
 	// Mapped: the hop replaced prefix and Host of a request, as its route has it, and
 	// passed all else.
 	Mapped bool
+	// Address is where the hop sent the request, host:port, where the next hop has several
+	// addresses; on responses too. Else it is empty.
+	Address string
 	// Owed: the message was announced to the record before it went out.
 	Owed bool
 	// In is what was received and Out what was sent on, framing included. Who has

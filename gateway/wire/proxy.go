@@ -20,9 +20,14 @@ const (
 
 var errProxy = errors.New("wire: no PROXY protocol v2 header where one must stand")
 
-// AppendProxy appends the header of a connection from src to dst, over TCP.
+// AppendProxy appends the header of a connection from src to dst, over TCP; from no valid
+// src, that of a connection of the sender's own (LOCAL).
 func AppendProxy(b []byte, src, dst netip.AddrPort) []byte {
 	b = append(b, proxySignature...)
+	if !src.IsValid() {
+		return append(b, proxyLocal, 0, 0, 0)
+	}
+
 	s, d := src.Addr().Unmap(), dst.Addr().Unmap()
 	if s.Is4() && d.Is4() {
 		b = append(b, proxyProxy, proxyTCP4, 0, 12)

@@ -72,10 +72,23 @@ func (s *Server) writeDetails(w http.ResponseWriter) {
 		)
 	}
 
+	s.writeOutages(w)
 	for _, t := range s.gw.Troubles() {
 		fmt.Fprintf(w, "route %q: next hop %s (%s) fails: %s; %d times since %s, last %s\n", t.Route, t.Next,
 			t.Address,
 			t.Reason, t.Count, t.Since.UTC().Format(time.RFC3339), t.Last.UTC().Format(time.RFC3339))
+	}
+}
+
+// writeOutages writes which of several addresses of a next hop are out.
+func (s *Server) writeOutages(w http.ResponseWriter) {
+	for _, o := range s.gw.Outages() {
+		fmt.Fprintf(w, "route %q: address %s is out: %s; since %s, tried again at %s\n",
+			o.Route,
+			o.Address,
+			o.Reason,
+			o.Since.UTC().Format(time.RFC3339),
+			o.Next.UTC().Format(time.RFC3339))
 	}
 }
 

@@ -16,7 +16,7 @@
 //	    hosts: [fhir.example.org, '*.gateway.example.org']
 //	    prefixes: [/acme, /.well-known/oauth-authorization-server/acme]
 //	    next: https://destination.internal.example.org
-//	    dial: 10.0.0.7:9443
+//	    dial: [10.0.0.7:9443, 10.0.0.8:9443]
 //	    ca: tls/private-ca.pem
 //	    cert: tls/client.pem
 //	    key: tls/client.key
@@ -97,7 +97,9 @@ type Route struct {
 	Prefixes []string `yaml:"prefixes,omitempty"` // beginnings of paths; none: every path
 	// Next is https://host[:port] of the next hop; a path replaces the prefix, and its authority the Host.
 	Next string `yaml:"next"`
-	Dial string `yaml:"dial,omitempty"` // HOST:PORT to connect to instead
+	// Dial is the HOST:PORT to connect to instead, or a list of them: each new connection goes
+	// to the one with the fewest that accepts it.
+	Dial Addresses `yaml:"dial,omitempty"`
 	// CA is a PEM file of CAs, to one of which the next hop's certificate must lead; none: the system's.
 	CA     string `yaml:"ca,omitempty"`
 	Cert   string `yaml:"cert,omitempty"` // client certificate for the next hop, with its key
@@ -106,6 +108,31 @@ type Route struct {
 	Spares int    `yaml:"spares,omitempty"` // connections that are kept ready while new clients come
 }
 
+// Addresses is one address, or a list.
+type Addresses []string
+
+// UnmarshalYAML decodes a text or a list of texts. An empty text is no address.
+func (a *Addresses) UnmarshalYAML(decode func(any) error) error {
+	var list []string
+	if decode(&list) == nil {
+		*a = list
+		return nil
+	}
+
+	var one string
+	if err := decode(&one); err != nil {
+		return err
+	}
+
+	if one != "" {
+		*a = Addresses{one}
+	}
+	return nil
+}
+
+// KindName is how a complaint calls what is missing.
+func (*Addresses) KindName() string { return "HOST:PORT, or a list of them" }
+
 // Timeouts have the defaults of gateway.Times.
 type Timeouts struct {
 	Handshake time.Duration `yaml:"handshake,omitempty"` // 10s
@@ -113,6 +140,7 @@ type Timeouts struct {
 	Idle      time.Duration `yaml:"idle,omitempty"`      // 60s; keep it below the next hop's
 	Body      time.Duration `yaml:"body,omitempty"`      // 30s
 	Connect   time.Duration `yaml:"connect,omitempty"`   // 10s
+	Retry     time.Duration `yaml:"retry,omitempty"`     // 10s; of an address of several that did not accept
 	FirstByte time.Duration `yaml:"firstByte,omitempty"` // 60s
 	Stall     time.Duration `yaml:"stall,omitempty"`     // 10m
 	Write     time.Duration `yaml:"write,omitempty"`     // 60s

@@ -25,7 +25,8 @@ routes:
     hosts: [fhir.example.org]       # as clients write it: with the port, unless that is 443
     prefixes: [/acme, /.well-known/oauth-authorization-server/acme]
     next: https://destination.internal.example.org
-    dial: 10.0.0.7:9443             # left out: the host of next
+    dial: 10.0.0.7:9443             # left out: the host of next; or several:
+    # dial: [10.0.0.7:9443, 10.0.0.8:9443]   # each new client to the one with the fewest
     ca: tls/private-ca.pem          # left out: the system's
     # cert: tls/client.pem          # a client certificate for the next hop
     # key: tls/client.key
@@ -35,6 +36,7 @@ timeouts:                           # these are the defaults
   idle: 60s                         # below the next hop's
   body: 30s
   connect: 10s
+  retry: 10s                        # of an address of several that did not accept, doubling to 1m
   firstByte: 60s
   stall: 10m
   write: 60s

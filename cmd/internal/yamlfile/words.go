@@ -7,13 +7,17 @@ import (
 
 // kindName describes a value of type t.
 func kindName(t reflect.Type) string {
+	named, ok := reflect.New(t).Interface().(interface{ KindName() string })
 	switch {
+	case ok:
+		return named.KindName()
 	case t == reflect.TypeFor[time.Duration]():
 		return "a length of time"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
 	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64:
 		return "a whole number"
+
 	case t.Kind() == reflect.String:
 		return "a text"
 	}

@@ -1,0 +1,71 @@
+package gateway
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// An address that stays dead is tried ever more seldom, up to a minute; failures of attempts
+// that were under way together count as one.
+func TestRetryDoubles(t *testing.T) {
+	for retry, want := range map[time.Duration][]time.Duration{
+		10 * time.Second: {10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute},
+		50 * time.Second: {50 * time.Second, time.Minute, time.Minute},
+		time.Hour:        {time.Hour, time.Hour, time.Hour},
+	} {
+		t.Run(retry.String(), func(t *testing.T) {
+			var s endpoints
+			e := &endpoint{}
+			now := time.Unix(1e9, 0)
+			r := &route{endpoints: []*endpoint{e, {}}}
+
+			for i, wait := range want {
+				if got := s.failed(e, "x", now, retry); got != wait {
+					t.Errorf("after failure %d: %v, want %v", i+1, got, wait)
+				}
+				if got := s.failed(e, "x", now.Add(wait/2), retry); got != wait/2 {
+					t.Errorf("after another one at once: %v, want %v", got, wait/2)
+				}
+				if list := s.tryDue(r, now.Add(wait-1)); len(list) > 0 {
+					t.Errorf("it is tried too early")
+				}
+
+				now = now.Add(wait)
+				if list := s.tryDue(r, now); len(list) != 1 {
+					t.Errorf("it is not tried in time")
+				}
+				if list := s.tryDue(r, now.Add(time.Hour)); len(list) > 0 {
+					t.Errorf("it is tried twice at once")
+				}
+				s.tried(e)
+			}
+
+			if since := s.accepted(e).since; !since.Equal(time.Unix(1e9, 0)) || s.out(e).failures > 0 {
+				t.Errorf("it was out since %v", since)
+			}
+			if got := s.failed(e, "x", now, retry); got != want[0] {
+				t.Errorf("the next outage is %v, want %v", got, want[0])
+			}
+		})
+	}
+}
+
+// Addresses with equally many connections are chosen in turn.
+func TestTiesInTurn(t *testing.T) {
+	var s endpoints
+	r := &route{}
+	for i := range 3 {
+		r.endpoints = append(r.endpoints, &endpoint{endpointKey: endpointKey{address: fmt.Sprint(i)}})
+	}
+
+	got := ""
+	for range 7 {
+		e, _ := s.choose(r, nil)
+		got += e.address
+		e.open.Add(-1) // it is closed at once
+	}
+	if got != "0120120" {
+		t.Errorf("chosen: %s", got)
+	}
+}
