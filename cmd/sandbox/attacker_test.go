@@ -30,7 +30,7 @@ type attacker struct {
 	t     *testing.T
 	dir   string
 	m     *testbed.Manifest
-	http  map[string]*http.Client // by role: public, private
+	http  map[string]*http.Client // by role: public, delegate, private
 	oauth string                  // the issuer, as the metadata has it
 
 	mu     sync.Mutex
@@ -61,7 +61,11 @@ func newAttacker(t *testing.T, dir string, m *testbed.Manifest) *attacker {
 		t.Fatal(err)
 	}
 
-	for role, name := range map[string]string{"public": "localhost", "private": private.Hostname()} {
+	for role, name := range map[string]string{
+		"public":   "localhost",
+		"delegate": "delegate.localhost",
+		"private":  private.Hostname(),
+	} {
 		address := m.Addresses[role]
 		a.http[role] = &http.Client{
 			Timeout:       2 * time.Minute,
