@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -93,8 +94,9 @@ func conflicts(err error) bool {
 
 // health gathers what an operator must know of the database.
 type health struct {
-	mu     sync.Mutex // guards the field below
-	failed error      // of the last transaction
+	mu      sync.Mutex // guards the fields below
+	failed  error      // of the last transaction
+	damaged []string   // rows, in the order found
 }
 
 // read notes how reading ended, and returns it.
@@ -122,8 +124,28 @@ func (h *health) commit(err error) error {
 func (h *health) alarms() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.failed == nil {
-		return nil
+	all := slices.Clone(h.damaged)
+	if h.failed != nil {
+		all = append(all, h.failed.Error())
 	}
-	return []string{h.failed.Error()}
+	return all
+}
+
+// damaged is the error for rows of a table that cannot be what this package wrote. It
+// is an fhir.ErrDamaged.
+func damaged(table, format string, args ...any) error {
+	return fmt.Errorf("database: table %s: "+format+": %w", append(append([]any{table}, args...), fhir.ErrDamaged)...)
+}
+
+// maxAlarms bounds how many damaged rows are listed.
+const maxAlarms = 20
+
+// found notes a damaged row, and returns it.
+func (h *health) found(err error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if text := err.Error(); len(h.damaged) < maxAlarms && !slices.Contains(h.damaged, text) {
+		h.damaged = append(h.damaged, text)
+	}
+	return err
 }

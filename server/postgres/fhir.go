@@ -1,0 +1,128 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/server/shared"
+)
+
+// FHIR is the schema fhir: resources, their versions, their index and the audit
+// records. It implements fhir.Store.
+//
+// Those who change it do so one after another, over all destinations: each holds an
+// advisory lock from the beginning of its transaction to the commit, so that numbers
+// of resources and of changes rise in the order of the commits. Updates that wait in
+// one process share a transaction. Reading waits for nobody: it is done in one
+// snapshot, whose begin is sent with the first statement.
+type FHIR struct {
+	db      *database
+	name    string
+	commits *shared.Committer[*state]
+}
+
+var _ fhir.Store = (*FHIR)(nil)
+
+// fhirWriter is the advisory lock of who changes the schema fhir.
+const fhirWriter = 0x66686973
+
+// maxShared bounds how many updates one commit may carry.
+const maxShared = 256
+
+var errClosed = errors.New("the store is closed")
+
+// OpenFHIR connects to the schema fhir, which must be there: see Migrate.
+func OpenFHIR(ctx context.Context, c Config) (*FHIR, error) {
+	db, err := open(ctx, c, "fhir")
+	if err != nil {
+		return nil, err
+	}
+
+	s := &FHIR{
+		db:   db,
+		name: c.Name,
+	}
+	s.commits = shared.New(shared.Engine[*state]{
+		Begin:    s.begin,
+		Settle:   (*state).settle,
+		Commit:   s.commit,
+		Rollback: func(st *state) { st.rollback() },
+		Most:     maxShared,
+		Closed:   &failure{err: errClosed},
+	})
+	return s, nil
+}
+
+// Close commits what is under way and ends the connections.
+func (s *FHIR) Close() error {
+	s.commits.Close()
+	return s.db.Close()
+}
+
+// Health returns what an operator must know: why the last transaction failed, and
+// damaged rows that were met.
+func (s *FHIR) Health() []string {
+	return s.db.health.alarms()
+}
+
+// View implements fhir.Store.
+func (s *FHIR) View(ctx context.Context, f func(fhir.Snapshot) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+
+	st := s.newState(pgx.TxOptions{
+		IsoLevel:   pgx.RepeatableRead,
+		AccessMode: pgx.ReadOnly,
+	})
+	defer st.end()
+	return s.db.health.read(f(fhir.NewSnapshot(st, &st.audit)))
+}
+
+// Update implements fhir.Store.
+func (s *FHIR) Update(ctx context.Context, f func(fhir.Change) error) error {
+	return s.commits.Do(ctx, func(st *state) error {
+		err := f(fhir.NewChange(st, &st.audit))
+		if st.err != nil {
+			return st.err // the transaction has failed, whatever f makes of it
+		}
+		return err
+	})
+}
+
+// newState returns a transaction that is not begun.
+func (s *FHIR) newState(o pgx.TxOptions) *state {
+	st := &state{
+		session: session{
+			db:      s.db,
+			options: o,
+		},
+		store: s,
+	}
+	st.opening = st.queueNumbers
+	st.audit.state = st
+	return st
+}
+
+// begin begins a shared transaction of those who change the store.
+func (s *FHIR) begin() (*state, error) {
+	st := s.newState(pgx.TxOptions{})
+	st.changing = newPending()
+	st.opening = func(b *pgx.Batch) {
+		b.Queue("select pg_advisory_xact_lock($1)", int64(fhirWriter))
+		st.queueNumbers(b)
+	}
+
+	if err := st.send(context.Background(), &pgx.Batch{}); err != nil {
+		st.rollback()
+		return nil, s.db.health.commit(err)
+	}
+	return st, nil
+}
+
+func (s *FHIR) commit(st *state) error {
+	return s.db.health.commit(st.commit())
+}

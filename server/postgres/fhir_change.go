@@ -1,0 +1,346 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/search"
+)
+
+// pending is what a transaction writes. It is kept here until the end, and then sent
+// in a few statements.
+type pending struct {
+	docs     map[uint64]fhir.Entry // current versions
+	ids      map[identity]uint64   // of those that are new
+	versions map[versionKey]fhir.Entry
+	changes  []logged
+	terms    map[param]map[string]bool // by key of the index: whether it comes, or goes
+	dropped  bool                      // all of the index goes first
+	settings map[string][]byte         // nil: removed
+
+	wrote     bool // something was changed since the last call of Changed
+	resources bool // something else than records was
+}
+
+// identity names a resource.
+type identity struct{ typ, id string }
+
+type versionKey struct{ doc, version uint64 }
+
+// param is the number of a search parameter, which terms begin with.
+type param [2]byte
+
+func newPending() *pending {
+	return &pending{
+		docs:     map[uint64]fhir.Entry{},
+		ids:      map[identity]uint64{},
+		versions: map[versionKey]fhir.Entry{},
+		terms:    map[param]map[string]bool{},
+		settings: map[string][]byte{},
+	}
+}
+
+// Changed implements shared.Batch. A transaction that has failed serves nobody.
+func (s *state) Changed() bool {
+	changed := s.changing.wrote || s.err != nil
+	s.changing.wrote = false
+	return changed
+}
+
+// writes notes that something else than records was changed.
+func (s *state) writes() {
+	s.changing.wrote = true
+	s.changing.resources = true
+}
+
+// Put implements fhir.ResourceStore.
+func (s *state) Put(ctx context.Context, e fhir.Entry) (uint64, error) {
+	p := s.changing
+	var before search.Terms
+	if e.Doc == 0 {
+		s.numbers.docs++
+		e.Doc = s.numbers.docs
+		p.ids[identity{e.Type, e.ID}] = e.Doc
+	} else {
+		old, err := s.must(ctx, e.Doc)
+		if err != nil {
+			return 0, err
+		}
+
+		before = old.Terms
+		old.Terms = nil
+		p.versions[versionKey{e.Doc, old.Version}] = old
+	}
+
+	s.writes()
+	s.changeTerms(e.Doc, before, e.Terms)
+	p.docs[e.Doc] = e
+	s.numbers.changes++
+	p.changes = append(p.changes, logged{
+		seq:     s.numbers.changes,
+		doc:     e.Doc,
+		version: e.Version,
+		records: 1,
+		typ:     e.Type,
+	})
+	return e.Doc, nil
+}
+
+// changeTerms turns one set of terms of a resource into another. Both are in order.
+func (s *state) changeTerms(doc uint64, before, after search.Terms) {
+	var old [][]byte
+	before.Each(func(term []byte) bool {
+		old = append(old, term)
+		return true
+	})
+
+	after.Each(func(term []byte) bool {
+		for len(old) > 0 && bytes.Compare(old[0], term) < 0 {
+			s.changing.change(old[0], doc, false)
+			old = old[1:]
+		}
+		if len(old) > 0 && bytes.Equal(old[0], term) {
+			old = old[1:]
+			return true
+		}
+
+		s.changing.change(term, doc, true)
+		return true
+	})
+
+	for _, term := range old {
+		s.changing.change(term, doc, false)
+	}
+}
+
+// change notes that a term of a resource comes or goes. One that comes after it has
+// gone is as it was.
+func (p *pending) change(term []byte, doc uint64, comes bool) {
+	of := param(term)
+	changes := p.terms[of]
+	if changes == nil {
+		changes = map[string]bool{}
+		p.terms[of] = changes
+	}
+
+	key := string(appendIndexKey(nil, term, doc))
+	if was, ok := changes[key]; ok && was != comes {
+		delete(changes, key)
+		return
+	}
+	changes[key] = comes
+}
+
+// DropIndex implements fhir.ResourceStore.
+func (s *state) DropIndex(ctx context.Context) error {
+	s.writes()
+	s.changing.dropped = true
+	clear(s.changing.terms)
+	return s.audit.dropIndex(ctx)
+}
+
+// Reindex implements fhir.ResourceStore.
+func (s *state) Reindex(ctx context.Context, doc uint64, t search.Terms) error {
+	e, err := s.must(ctx, doc)
+	if err != nil {
+		return err
+	}
+
+	s.writes()
+	e.Terms = t
+	s.changing.docs[doc] = e
+	s.changeTerms(doc, nil, t)
+	return nil
+}
+
+// SetSetting implements fhir.ResourceStore.
+func (s *state) SetSetting(_ context.Context, name string, value []byte) error {
+	s.writes()
+	s.changing.settings[name] = bytes.Clone(value)
+	return nil
+}
+
+// settle sends what was written.
+func (s *state) settle() error {
+	before := s.numbers
+	b := &pgx.Batch{}
+	if err := s.audit.settle(b); err != nil {
+		return err
+	}
+
+	s.changing.queue(b)
+	if s.changing.resources {
+		s.numbers.written++
+	}
+	if n := s.numbers; n != before || s.changing.resources {
+		b.Queue(
+			"update numbers set docs = $1, changes = $2, written = $3",
+			int64(n.docs),
+			int64(n.changes),
+			int64(n.written),
+		)
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	return s.send(context.Background(), b)
+}
+
+// queue queues the statements that write all of it.
+func (p *pending) queue(b *pgx.Batch) {
+	if p.dropped {
+		b.Queue("delete from term")
+	}
+	p.queueDocs(b)
+	p.queueVersions(b)
+	p.queueChanges(b)
+	p.queueTerms(b)
+	for name, value := range p.settings {
+		if value == nil {
+			b.Queue("delete from setting where name = $1", name)
+		} else {
+			b.Queue("insert into setting values ($1, $2) "+
+				"on conflict (name) do update set value = excluded.value", name, value)
+		}
+	}
+}
+
+func (p *pending) queueDocs(b *pgx.Batch) {
+	if len(p.docs) == 0 {
+		return
+	}
+
+	r := newEntryRows(len(p.docs))
+	for _, doc := range slices.Sorted(maps.Keys(p.docs)) {
+		r.add(p.docs[doc])
+	}
+	b.Queue("insert into doc ("+entryColumns+") select * from unnest($1::bigint[], $2::bigint[], "+
+		"$3::bigint[], $4::smallint[], $5::boolean[], $6::text[], $7::text[], $8::bytea[], $9::bytea[]) "+
+		"on conflict (doc) do update set version = excluded.version, updated = excluded.updated, "+
+		"method = excluded.method, deleted = excluded.deleted, terms = excluded.terms, body = excluded.body",
+		r.docs, r.versions, r.updated, r.methods, r.deleted, r.types, r.ids, r.terms, r.bodies)
+}
+
+func (p *pending) queueVersions(b *pgx.Batch) {
+	if len(p.versions) == 0 {
+		return
+	}
+
+	r := newEntryRows(len(p.versions))
+	for _, e := range p.versions {
+		r.add(e)
+	}
+	b.Queue("insert into former ("+versionColumns+") select * from unnest($1::bigint[], $2::bigint[], "+
+		"$3::bigint[], $4::smallint[], $5::boolean[], $6::bytea[])",
+		r.docs, r.versions, r.updated, r.methods, r.deleted, r.bodies)
+}
+
+// entryRows are the columns of rows of doc or version.
+type entryRows struct {
+	docs, versions, updated []int64
+	methods                 []int16
+	deleted                 []bool
+	types, ids              []string
+	terms, bodies           [][]byte
+}
+
+func newEntryRows(n int) *entryRows {
+	return &entryRows{
+		docs:     make([]int64, 0, n),
+		versions: make([]int64, 0, n),
+		updated:  make([]int64, 0, n),
+		methods:  make([]int16, 0, n),
+		deleted:  make([]bool, 0, n),
+		types:    make([]string, 0, n),
+		ids:      make([]string, 0, n),
+		terms:    make([][]byte, 0, n),
+		bodies:   make([][]byte, 0, n),
+	}
+}
+
+func (r *entryRows) add(e fhir.Entry) {
+	c := columnsOf(e)
+	r.docs = append(r.docs, int64(e.Doc))
+	r.versions = append(r.versions, int64(e.Version))
+	r.updated = append(r.updated, c.updated)
+	r.methods = append(r.methods, c.method)
+	r.deleted = append(r.deleted, e.Deleted)
+	r.types = append(r.types, e.Type)
+	r.ids = append(r.ids, e.ID)
+	r.terms = append(r.terms, notNull(e.Terms))
+	r.bodies = append(r.bodies, notNull(e.Body))
+}
+
+// notNull returns bytes that the driver does not write as null.
+func notNull(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+func (p *pending) queueChanges(b *pgx.Batch) {
+	if len(p.changes) == 0 {
+		return
+	}
+
+	var seqs, docs, versions []int64
+	var types []string
+	var records []int32
+	for _, l := range p.changes {
+		seqs = append(seqs, int64(l.seq))
+		types = append(types, l.typ)
+		docs = append(docs, int64(l.doc))
+		versions = append(versions, int64(l.version))
+		records = append(records, int32(l.records))
+	}
+	b.Queue("insert into change (seq, type, doc, version, records) select * from "+
+		"unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::integer[])",
+		seqs, types, docs, versions, records)
+}
+
+// queueTerms writes the index in the order of its keys, which are near each other then.
+func (p *pending) queueTerms(b *pgx.Batch) {
+	var came, went termRows
+	for _, changes := range p.terms {
+		for key, comes := range changes {
+			if comes {
+				came.keys = append(came.keys, key)
+			} else {
+				went.keys = append(went.keys, key)
+			}
+		}
+	}
+
+	if len(went.keys) > 0 {
+		went.split()
+		b.Queue("delete from term using unnest($1::bytea[], $2::bigint[]) as gone (t, d) "+
+			"where term = t and doc = d", went.terms, went.docs)
+	}
+	if len(came.keys) > 0 {
+		came.split()
+		b.Queue("insert into term (term, doc) select * from unnest($1::bytea[], $2::bigint[]) "+
+			"on conflict do nothing", came.terms, came.docs) // one that changed before it was indexed again is there
+	}
+}
+
+// termRows are the columns of rows of term.
+type termRows struct {
+	keys  []string
+	terms [][]byte
+	docs  []int64
+}
+
+func (r *termRows) split() {
+	slices.Sort(r.keys)
+	for _, key := range r.keys {
+		term, doc := splitKey(key)
+		r.terms = append(r.terms, term)
+		r.docs = append(r.docs, int64(doc))
+	}
+}

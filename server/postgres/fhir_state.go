@@ -1,0 +1,372 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/search"
+)
+
+// state is one transaction seen as fhir.Resources and fhir.ResourceStore.
+type state struct {
+	session
+	store    *FHIR
+	numbers  numbers
+	changing *pending // what is written; nil when it only reads
+	audit    auditLog
+	recent   [maxRecent]fhir.Entry // by number modulo maxRecent
+}
+
+// numbers are the last ones that were given, in one state of the database.
+type numbers struct {
+	docs    uint64 // of a resource or a record
+	changes uint64 // in the log of changes
+	written uint64 // transactions that changed anything but records
+}
+
+// maxRecent is how many resources that were read are kept until the transaction ends:
+// what was looked up is read next.
+const maxRecent = 64
+
+var _ fhir.ResourceStore = (*state)(nil)
+
+// queueNumbers reads the numbers, with the first batch.
+func (s *state) queueNumbers(b *pgx.Batch) {
+	b.Queue("select docs, changes, written from numbers").QueryRow(func(row pgx.Row) error {
+		n := &s.numbers
+		return row.Scan(&n.docs, &n.changes, &n.written)
+	})
+}
+
+// ask sends one query, and calls f with each row of its result.
+func (s *state) ask(ctx context.Context, f func(pgx.Rows) error, sql string, args ...any) error {
+	b := &pgx.Batch{}
+	queueRows(b, f, sql, args...)
+	return s.read(ctx, b)
+}
+
+// read sends a batch for a caller. A transaction that others share is not ended with
+// the caller's ctx.
+func (s *state) read(ctx context.Context, b *pgx.Batch) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.changing != nil {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return s.send(ctx, b)
+}
+
+func queueRows(b *pgx.Batch, f func(pgx.Rows) error, sql string, args ...any) {
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := f(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
+
+// entryColumns are those that scanEntry reads.
+const entryColumns = "doc, version, updated, method, deleted, type, id, terms, body"
+
+// keep keeps a resource that was read.
+func (s *state) keep(e fhir.Entry) { s.recent[e.Doc%maxRecent] = e }
+
+// known returns the current version of a resource that was written or read before.
+func (s *state) known(doc uint64) (fhir.Entry, bool) {
+	if s.changing != nil {
+		if e, ok := s.changing.docs[doc]; ok {
+			return e, true
+		}
+	}
+	if e := s.recent[doc%maxRecent]; e.Doc == doc && doc > 0 {
+		return e, true
+	}
+	return fhir.Entry{}, false
+}
+
+// Lookup implements fhir.Resources. It reads the resource, too: what is looked up is
+// read next.
+func (s *state) Lookup(ctx context.Context, typ, id string) (doc uint64, ok bool, err error) {
+	if s.changing != nil {
+		if doc, ok = s.changing.ids[identity{typ, id}]; ok {
+			return doc, true, nil
+		}
+	}
+
+	err = s.ask(ctx, func(rows pgx.Rows) error {
+		e, err := scanEntry(rows)
+		s.keep(e)
+		doc, ok = e.Doc, true
+		return err
+	}, "select "+entryColumns+" from doc where type = $1 and id = $2", typ, id)
+	return doc, ok, err
+}
+
+// Entry implements fhir.Resources.
+func (s *state) Entry(ctx context.Context, doc uint64) (e fhir.Entry, ok bool, err error) {
+	if e, ok = s.known(doc); ok {
+		return e, true, nil
+	}
+
+	err = s.ask(ctx, func(rows pgx.Rows) (err error) {
+		e, err = scanEntry(rows)
+		ok = true
+		return err
+	}, "select "+entryColumns+" from doc where doc = $1", int64(doc))
+	if ok {
+		s.keep(e)
+	}
+	return e, ok, err
+}
+
+// must reads the current version of a resource that another row names.
+func (s *state) must(ctx context.Context, doc uint64) (fhir.Entry, error) {
+	e, ok, err := s.Entry(ctx, doc)
+	if err == nil && !ok {
+		err = s.Lost(doc)
+	}
+	return e, err
+}
+
+// Lost implements fhir.Resources.
+func (s *state) Lost(doc uint64) error {
+	return s.damaged("doc", "number %d is not there, though another row names it", doc)
+}
+
+// damaged notes a row that cannot be what was written, and returns it as an error.
+func (s *state) damaged(table, format string, args ...any) error {
+	return s.db.health.found(damaged(s.db.schema+"."+table, format, args...))
+}
+
+// Bounds of what is read at once: resources, and the bytes of their bodies that are
+// aimed at.
+const (
+	fewEntries  = 32
+	manyEntries = 512
+	readBytes   = 4 << 20
+)
+
+// Entries implements fhir.Resources.
+func (s *state) Entries(
+	ctx context.Context, docs []uint64, f func(fhir.Entry) bool,
+) (done int, err error) {
+	size := fewEntries
+	for done < len(docs) {
+		some := docs[done:min(done+size, len(docs))]
+		read := make(map[uint64]fhir.Entry, len(some))
+		if err := s.readEntries(ctx, some, read); err != nil {
+			return done, err
+		}
+
+		bytes := 0
+		for _, doc := range some {
+			e, ok := read[doc]
+			if !ok {
+				return done, nil
+			}
+
+			done++
+			bytes += len(e.Body)
+			if !f(e) {
+				return done, nil
+			}
+		}
+		size = nextSize(len(some), bytes)
+	}
+
+	return done, nil
+}
+
+// nextSize returns how many resources to read next, after some of that many bytes.
+func nextSize(n, bytes int) int {
+	return max(1, min(readBytes*n/max(bytes, 1), 4*n, manyEntries))
+}
+
+// readEntries reads current versions.
+func (s *state) readEntries(
+	ctx context.Context, docs []uint64, read map[uint64]fhir.Entry,
+) error {
+	var ask []int64
+	for _, doc := range docs {
+		if e, ok := s.known(doc); ok {
+			read[doc] = e
+		} else {
+			ask = append(ask, int64(doc))
+		}
+	}
+	if len(ask) == 0 {
+		return nil
+	}
+
+	return s.ask(ctx, func(rows pgx.Rows) error {
+		e, err := scanEntry(rows)
+		read[e.Doc] = e
+		return err
+	}, "select "+entryColumns+" from doc where doc = any($1)", ask)
+}
+
+// Terms implements fhir.Resources.
+func (s *state) Terms(
+	ctx context.Context, docs []uint64, f func(doc uint64, id string, t search.Terms) bool,
+) (done int, err error) {
+	type row struct {
+		id    string
+		terms search.Terms
+	}
+	size := fewEntries
+
+	for done < len(docs) {
+		some := docs[done:min(done+size, len(docs))]
+		read := make(map[uint64]row, len(some))
+		var ask []int64
+		for _, doc := range some {
+			if e, ok := s.known(doc); ok {
+				read[doc] = row{e.ID, e.Terms}
+			} else {
+				ask = append(ask, int64(doc))
+			}
+		}
+
+		if len(ask) > 0 {
+			err := s.ask(ctx, func(rows pgx.Rows) error {
+				var doc uint64
+				var r row
+				err := rows.Scan(&doc, &r.id, (*[]byte)(&r.terms))
+				read[doc] = r
+				return err
+			}, "select doc, id, terms from doc where doc = any($1)", ask)
+			if err != nil {
+				return done, err
+			}
+		}
+
+		for _, doc := range some {
+			r, ok := read[doc]
+			if !ok {
+				return done, nil
+			}
+			done++
+			if !f(doc, r.id, r.terms) {
+				return done, nil
+			}
+		}
+		size = min(4*size, 2*manyEntries)
+	}
+
+	return done, nil
+}
+
+// Version implements fhir.Resources.
+func (s *state) Version(ctx context.Context, doc, version uint64) (e fhir.Entry, ok bool, err error) {
+	e, ok = s.known(doc)
+	if ok && e.Version == version {
+		return e, true, nil
+	}
+
+	var old fhir.Entry
+	if s.changing != nil {
+		old = s.changing.versions[versionKey{doc, version}]
+	}
+	if old.Doc == 0 {
+		if old, err = s.readVersion(ctx, doc, version, &e); err != nil {
+			return fhir.Entry{}, false, err
+		}
+	}
+
+	switch {
+	case e.Doc == 0:
+		return fhir.Entry{}, false, nil
+	case e.Version == version:
+		return e, true, nil
+	case old.Doc != 0:
+		old.Type, old.ID = e.Type, e.ID
+		return old, true, nil
+	case version == 0 || version > e.Version:
+		return fhir.Entry{}, false, nil
+	}
+	return fhir.Entry{}, false, s.damaged("former", "version %d of number %d is not there", version, doc)
+}
+
+// readVersion reads a former version, and the current one unless it is known. Neither
+// need be there.
+func (s *state) readVersion(
+	ctx context.Context, doc, version uint64, current *fhir.Entry,
+) (old fhir.Entry, err error) {
+	b := &pgx.Batch{}
+	if current.Doc == 0 {
+		queueRows(b, func(rows pgx.Rows) (err error) {
+			*current, err = scanEntry(rows)
+			s.keep(*current)
+			return err
+		}, "select "+entryColumns+" from doc where doc = $1", int64(doc))
+	}
+	queueRows(b, func(rows pgx.Rows) (err error) {
+		old, err = scanVersion(rows)
+		return err
+	}, "select "+versionColumns+" from former where doc = $1 and version = $2", int64(doc), int64(version))
+	return old, s.read(ctx, b)
+}
+
+// Each implements fhir.Resources.
+func (s *state) Each(ctx context.Context, after uint64, f func(fhir.Entry) bool) error {
+	size := fewEntries
+	for {
+		var page []fhir.Entry
+		bytes := 0
+		err := s.ask(ctx, func(rows pgx.Rows) error {
+			e, err := scanEntry(rows)
+			page = append(page, e)
+			bytes += len(e.Body)
+			return err
+		}, "select "+entryColumns+" from doc where doc > $1 order by doc limit $2", int64(after), size)
+		if err != nil {
+			return err
+		}
+
+		for _, e := range page {
+			after = e.Doc
+			if changed, ok := s.known(e.Doc); ok {
+				e = changed
+			}
+			if !f(e) {
+				return nil
+			}
+		}
+		if len(page) < size {
+			return s.eachNew(after, f)
+		}
+		size = nextSize(len(page), bytes)
+	}
+}
+
+// eachNew calls f with the resources above a number that this transaction made.
+func (s *state) eachNew(after uint64, f func(fhir.Entry) bool) error {
+	if s.changing == nil {
+		return nil
+	}
+	for doc := after + 1; doc <= s.numbers.docs; doc++ {
+		if e, ok := s.changing.docs[doc]; ok && !f(e) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Setting implements fhir.Resources.
+func (s *state) Setting(ctx context.Context, name string) (value []byte, err error) {
+	if s.changing != nil {
+		if value, ok := s.changing.settings[name]; ok {
+			return value, nil
+		}
+	}
+
+	err = s.ask(ctx, func(rows pgx.Rows) error {
+		return rows.Scan(&value)
+	}, "select value from setting where name = $1", name)
+	return value, err
+}

@@ -1,0 +1,107 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// roundTrip bounds how long a batch of statements may take. A server that is stopped,
+// or a network that drops packets, must not hold its callers for ever.
+const roundTrip = 10 * time.Second
+
+// session is one transaction. Its statements are sent in batches: the first together
+// with the begin, so that a transaction of one batch is one round trip.
+type session struct {
+	db      *database
+	options pgx.TxOptions
+	// opening queues what is sent with the begin, before anything else.
+	opening func(*pgx.Batch)
+
+	conn *pgxpool.Conn // nil: nothing was sent
+	tx   pgx.Tx        // nil: not begun
+	err  error         // the first; nothing is sent after it
+}
+
+// send sends a batch, and calls its functions with the results. An error is final: the
+// transaction has failed.
+func (s *session) send(ctx context.Context, b *pgx.Batch) error {
+	if s.err != nil {
+		return s.err
+	}
+
+	bounded, cancel := context.WithTimeout(ctx, roundTrip)
+	defer cancel()
+	err := s.exchange(bounded, b)
+	if err == nil {
+		return nil
+	}
+
+	switch {
+	case ctx.Err() != nil:
+		s.err = ctx.Err()
+	case bounded.Err() != nil:
+		s.err = &failure{err: err}
+	default:
+		s.err = storeError(err)
+	}
+	return s.err
+}
+
+func (s *session) exchange(ctx context.Context, b *pgx.Batch) (err error) {
+	if s.conn == nil {
+		if s.conn, err = s.db.pool.Acquire(ctx); err != nil {
+			return err
+		}
+	}
+	if s.tx != nil {
+		return s.conn.SendBatch(ctx, b).Close()
+	}
+
+	first := &pgx.Batch{}
+	first.BeginTx(s.options)
+	s.opening(first)
+	first.QueuedQueries = append(first.QueuedQueries, b.QueuedQueries...)
+	results := s.conn.SendBatch(ctx, first)
+	s.tx = results.Tx()
+	return results.Close()
+}
+
+// end ends a transaction that has only read. Its caller does not wait.
+func (s *session) end() {
+	if s.conn != nil {
+		go s.rollback()
+	}
+}
+
+// rollback ends a transaction that was not committed, and gives its connection back.
+func (s *session) rollback() {
+	if s.conn == nil {
+		return
+	}
+
+	if s.tx != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), roundTrip)
+		defer cancel()
+		_ = s.tx.Rollback(ctx) // one that fails closes the connection; after a commit it has no effect
+	}
+	s.conn.Release()
+	s.conn = nil
+}
+
+// commit commits. An error that is an oauth.ErrUnknown means that the outcome is not
+// known.
+func (s *session) commit() error {
+	if s.err != nil {
+		return s.err
+	}
+
+	ctx, cancel := context.WithTimeout(context.Background(), roundTrip)
+	defer cancel()
+	if err := s.db.commit(ctx, s.tx); err != nil {
+		return commitFailed(err)
+	}
+	return nil
+}
