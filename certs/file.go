@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"fhirdest.example/certs/disk"
 )
 
 // Modes of the files that this project writes.
@@ -33,7 +35,7 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(f.Name()))
 	}
 
-	return syncDir(dir)
+	return disk.SyncDir(dir)
 }
 
 func fill(f *os.File, data []byte, mode fs.FileMode) error {
@@ -44,14 +46,6 @@ func fill(f *os.File, data []byte, mode fs.FileMode) error {
 		return err
 	}
 	return f.Sync()
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // WriteCertificates writes certificates as a public PEM file.
@@ -74,11 +68,11 @@ func WriteIdentity(chainFile, keyFile string, id *Identity) error {
 
 // ExposedKey reports in one line how a file with a private key, or the file that a
 // symlink leads to, can be read or written by others than its owner; it is
-// empty when it cannot. The caller decides whether that is a warning or a
-// refusal.
+// empty when it cannot, and on Windows, whose access lists are not read. The
+// caller decides whether that is a warning or a refusal.
 func ExposedKey(path string) string {
 	st, err := os.Stat(path)
-	if err != nil || st.Mode().Perm()&0o077 == 0 {
+	if err != nil || disk.Shared(path) == 0 {
 		return ""
 	}
 	return fmt.Sprintf("%s holds a private key and others may read it (mode %04o); chmod 600 %s", path,

@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/certs/disk"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/lab"
 	"fhirdest.example/server/people/users"
@@ -431,7 +431,7 @@ func (l *loader) password(at, name string) (string, bool) {
 func (l *loader) private(at, name string) bool {
 	path := l.cfg.file(name)
 	why := certs.ExposedKey(path)
-	if l.cfg.KeyFiles == "group" && groupOnly(path) {
+	if l.cfg.KeyFiles == "group" && disk.GroupOnly(path) {
 		why = ""
 	}
 	if why == "" {
@@ -451,29 +451,16 @@ func (l *loader) private(at, name string) bool {
 	return false
 }
 
-// groupOnly reports whether a file can be read by its group, and be neither
-// written by it nor used by others: the mode of a secret that is mounted for a
-// group.
-func groupOnly(path string) bool {
-	st, err := os.Stat(path)
-	return err == nil && st.Mode().Perm()&0o037 == 0
-}
-
 // foreign describes a file that belongs to another account; it is empty for ours.
 func foreign(path string) string {
-	st, err := os.Stat(path)
-	if err != nil {
-		return ""
-	}
-
-	sys, ok := st.Sys().(*syscall.Stat_t)
-	if !ok || sys.Uid == 0 || int(sys.Uid) == os.Geteuid() {
+	uid, foreign := disk.Foreign(path)
+	if !foreign {
 		return ""
 	}
 	return fmt.Sprintf(
 		"%s belongs to another account (uid %d); chown it to the server's",
 		path,
-		sys.Uid,
+		uid,
 	)
 }
 

@@ -9,8 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"fhirdest.example/certs/disk"
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/trail"
 	"fhirdest.example/gateway/complaint"
@@ -154,7 +153,7 @@ func (c Config) probe() error {
 			cs.Add("name a file", "evidence: %s is a directory", file)
 		} else if errors.Is(err, fs.ErrNotExist) {
 			writable(&cs, "evidence", filepath.Dir(file))
-		} else if err := unix.Access(file, unix.W_OK); err != nil {
+		} else if err := disk.Writable(file); err != nil {
 			cs.Add(
 				"name a file that this account can write",
 				"evidence: %s: %v",
@@ -206,11 +205,11 @@ func (c Config) probeStores(cs *complaint.List) (running bool) {
 // exists reports whether there is anything at a path. Nothing is below a file.
 func exists(path string) bool {
 	_, err := os.Stat(path)
-	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR)
+	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR)
 }
 
 func writable(cs *complaint.List, key, dir string) {
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+	if err := disk.WritableDir(dir); err != nil {
 		cs.Add(
 			"name a directory that this account can write to",
 			"%s: %s: %v",

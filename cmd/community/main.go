@@ -14,10 +14,12 @@ import (
 	"time"
 
 	"fhirdest.example/cmd/internal/proc"
+	"fhirdest.example/cmd/internal/version"
 	"fhirdest.example/gateway/complaint"
 )
 
 const usage = `usage: community COMMAND [flags]
+       community -version
 
 A trust community for UDAP: a root that others trust, a CA that issues to
 members, and revocation lists of both.
@@ -65,6 +67,11 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, e env) int {
+	if version.Asked(args) {
+		version.Print(e.stdout, "community")
+		return 0
+	}
+
 	commands := map[string]func(context.Context, []string, env) error{
 		"init": initCommunity, "issue": issue, "sign": sign, "revoke": revoke, "crl": renew, "show": show,
 		"serve": serve,

@@ -18,6 +18,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/cmd/internal/proc"
+	"fhirdest.example/cmd/internal/version"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server"
@@ -33,7 +34,7 @@ const usage = `usage: destination -config FILE [-check] [-v]
        destination audit verify -config FILE [-from DIR] [-json]
        destination user add|list|remove -config FILE [USERNAME]
        destination doctor -config FILE | URL...
-       destination -example
+       destination -example | -version
 
 Runs a FHIR R4 destination with its own UDAP authorization server.
 
@@ -41,6 +42,7 @@ Runs a FHIR R4 destination with its own UDAP authorization server.
   -check         print what is wrong with it, and exit without starting; a
                  destination with this configuration may be running
   -example       print a configuration to start from
+  -version       print the version, and exit
   -v             log every decision's details and connection errors too
 
 backup and restore work on the two files of the data directory while the
@@ -84,6 +86,11 @@ type options struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if version.Asked(args) {
+		version.Print(stdout, "destination")
+		return 0
+	}
+
 	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore" || args[0] == "accept-time") {
 		return runBackup(args[0], args[1:], time.Now(), stdout, stderr)
 	}

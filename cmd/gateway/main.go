@@ -17,12 +17,13 @@ import (
 
 	"fhirdest.example/cmd/internal/gatewayd"
 	"fhirdest.example/cmd/internal/proc"
+	"fhirdest.example/cmd/internal/version"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
 )
 
 const usage = `usage: gateway [serve] -config FILE [-check]
-       gateway -example
+       gateway -example | -version
        gateway compare [-json] [-hops NAMES] A B [C ...]
 
 Passes requests and answers byte for byte between TLS connections, by host and
@@ -32,6 +33,7 @@ path, and writes one line of evidence for each message.
   -check         report what is wrong with it and what may be, and exit without
                  starting; ports and files that a running gateway uses are right
   -example       print a configuration to begin with
+  -version       print the version, and exit
 
 compare reads the evidence files of the hops of one path and prints, for each
 message, whether it was identical at every hop, or the first where it differs.
@@ -73,6 +75,11 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if version.Asked(args) {
+		version.Print(stdout, "gateway")
+		return 0
+	}
+
 	if len(args) > 0 && args[0] == "compare" {
 		return compare(args[1:], stdout, stderr)
 	}

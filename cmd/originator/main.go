@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"fhirdest.example/cmd/internal/version"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/udap/client"
 	"fhirdest.example/udap/fetch"
@@ -60,6 +61,11 @@ type call struct {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if version.Asked(args) {
+		version.Print(stdout, "originator")
+		return 0
+	}
+
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "-help" ||
 		args[0] == "--help" {
 		return help(args, stdout, stderr)

@@ -17,6 +17,7 @@ Usage:
   originator verify   [flags] FILE... verify the signature of a Bundle, or of a Provenance
   originator lab start|report|stop    test a client of your own in a session of a lab
   originator help COMMAND             the flags of one command
+  originator -version                 print the version
 
 BASE is the FHIR base URL; the whole URL of a discovery document will do too,
 .well-known/udap?community=... and all. What one command was told and learnt

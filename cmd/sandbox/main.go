@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"fhirdest.example/cmd/internal/proc"
+	"fhirdest.example/cmd/internal/version"
 	"fhirdest.example/gateway/complaint"
 )
 
 const usage = `usage: sandbox [flags]
+       sandbox -version
 
 Creates trust communities, TLS material and sample patients; starts a UDAP
 destination behind an inbound gateway and a delegated intermediary; drives an
@@ -95,6 +97,11 @@ func complained(err error) bool {
 }
 
 func run(ctx context.Context, args []string, s streams, now func() time.Time) int {
+	if version.Asked(args) {
+		version.Print(s.out, "sandbox")
+		return 0
+	}
+
 	o, err := parseOptions(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(s.out, usage)

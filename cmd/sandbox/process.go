@@ -10,13 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
-
-// flock takes the lock of a file for this process, or fails at once.
-func flock(f *os.File) error {
-	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-}
 
 // gatewayPath is the package path of the gateway program.
 const gatewayPath = "fhirdest.example/cmd/gateway"

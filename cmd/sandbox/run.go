@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/certs/disk"
 	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/cmd/internal/testbed"
 	"fhirdest.example/gateway/complaint"
@@ -285,7 +286,7 @@ func lock(dir string) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f); err != nil {
+	if err := disk.TryLock(f); err != nil {
 		_ = f.Close()
 		return nil, complaint.New(fmt.Sprintf("-dir: another sandbox runs in %s", dir),
 			"stop it, or give another directory")

@@ -41,6 +41,12 @@ var table = []row{
 		less:   []string{"net/http", "os", "encoding/json"},
 	},
 	{
+		room:   "certs/disk",
+		reason: "what differs between systems about files: locks, permissions, owners, durable names",
+		others: []string{"golang.org/x/sys"},
+		less:   []string{"net", "encoding/json"},
+	},
+	{
 		room:   "udap/trace",
 		reason: "checks, findings and traces: the record of a decision",
 		less:   []string{"net", "os", "encoding/json"},
@@ -152,6 +158,7 @@ var table = []row{
 	{
 		room:   "certs",
 		reason: "issue certificates, CRLs and whole communities; read PEM and PKCS#12",
+		ours:   []string{"certs/disk"},
 		others: []string{pkcs12},
 		less:   []string{"net/http", "encoding/json"},
 	},
@@ -247,7 +254,7 @@ var table = []row{
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
 			"server/bolt/packed", "server/oauth", "server/audit", "server/people", "server/tiered",
-			"server/lab", "udap/conform", "server/shared",
+			"server/lab", "udap/conform", "server/shared", "certs/disk",
 		},
 		others: []string{bbolt, strict},
 		less:   []string{"encoding/json", "net/http"},
@@ -414,9 +421,9 @@ var table = []row{
 		reason: "assemble, route, configure",
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "udap/client", "certs", "fhir", "fhir/...", "gateway/wire",
-			"gateway/evidence", "server/...", "gateway/complaint", "certs/netname",
+			"gateway/evidence", "server/...", "gateway/complaint", "certs/disk", "certs/netname",
 		},
-		others: []string{strict, mux, metrics, "golang.org/x/sys/unix"},
+		others: []string{strict, mux, metrics},
 		less:   []string{"encoding/json"},
 	},
 	{
@@ -430,7 +437,7 @@ var table = []row{
 		reason: "a gateway's configuration, for cmd/gateway and cmd/sandbox",
 		ours: []string{
 			"gateway", "gateway/evidence", "cmd/internal/yamlfile", "gateway/complaint",
-			"certs/netname",
+			"certs/disk", "certs/netname",
 		},
 	},
 	{
@@ -449,7 +456,7 @@ var table = []row{
 		others: []string{strict},
 	},
 	{room: "cmd/internal/...", reason: "what several actors' command lines share",
-		ours: []string{"certs", "cmd/internal/...", "gateway/complaint", "certs/netname"}},
+		ours: []string{"certs", "certs/disk", "cmd/internal/...", "gateway/complaint", "certs/netname"}},
 	{
 		room:   "cmd/destination",
 		reason: "one actor: the destination",
@@ -464,7 +471,7 @@ var table = []row{
 		reason: "one actor: a gateway",
 		ours: []string{
 			"gateway", "gateway/...", "cmd/internal/gatewayd", "cmd/internal/proc",
-			"cmd/internal/yamlfile", "gateway/complaint",
+			"cmd/internal/version", "cmd/internal/yamlfile", "gateway/complaint",
 		},
 		less: []string{"net/http/httputil"},
 	},

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/certs/disk"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"go.etcd.io/bbolt"
@@ -232,7 +233,7 @@ func writeDescription(path string, b *Backup) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = os.Rename(temporary, path)
 	}
-	return errors.Join(err, syncDirectory(filepath.Dir(path)))
+	return errors.Join(err, disk.SyncDir(filepath.Dir(path)))
 }
 
 // ReadBackup reads the description of a backup and checks every copy: its
@@ -468,7 +469,7 @@ func replaceAll(data, dir string, now time.Time) (replaced []string, err error) 
 		}
 	}
 
-	return replaced, syncDirectory(data)
+	return replaced, disk.SyncDir(data)
 }
 
 func copyIn(from, to string, k keptFile, now time.Time) error {

@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
+	"fhirdest.example/certs/disk"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
@@ -116,10 +116,7 @@ func checkUnused(path string, timeout time.Duration) error {
 	defer f.Close() // gives the lock back
 
 	const pause = 10 * time.Millisecond
-	lock := func() error {
-		return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-	}
-	for waited := time.Duration(0); lock() != nil; waited += pause {
+	for waited := time.Duration(0); disk.TryShare(f) != nil; waited += pause {
 		if waited >= timeout {
 			return nil
 		}
@@ -209,7 +206,7 @@ func createMissing(path string, schema Schema, o Options) error {
 		}
 	}
 
-	return syncDirectory(filepath.Dir(path))
+	return disk.SyncDir(filepath.Dir(path))
 }
 
 func reserveTemporary(path string) (string, error) {
@@ -243,14 +240,6 @@ func writeSchema(path string, schema Schema, o Options) error {
 			meta.Put(kindKey, []byte(schema.Kind)))
 	})
 	return errors.Join(err, db.Sync(), db.Close())
-}
-
-func syncDirectory(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // checkSchema refuses a file of another kind, of a later layout, or of an

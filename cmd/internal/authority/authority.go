@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/certs/disk"
 )
 
 // ListLife is for how long a list is good. It is long because lists are signed
@@ -222,7 +223,7 @@ func (a *Authority) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f); err != nil {
+	if err := disk.Lock(f); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}

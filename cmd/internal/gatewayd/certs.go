@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"fhirdest.example/certs/disk"
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/gateway/complaint"
 )
@@ -129,19 +130,18 @@ func (c *Config) certificates() (*names, error) {
 func (c *Config) load(p KeyPair) (*tls.Certificate, error) {
 	cert, key := c.path(p.Cert), c.path(p.Key)
 	for _, f := range []string{cert, key} {
-		info, err := os.Stat(f)
-		if err != nil {
+		if _, err := os.Stat(f); err != nil {
 			return nil, complaint.New(
 				fmt.Sprintf("cannot read %q: %v", f, yamlfile.Cause(err)),
 				"name two PEM files, cert and key",
 			)
 		}
-		if f == key && info.Mode().Perm()&0o077 != 0 && c.KeyFiles != "warn" {
-			return nil, complaint.New(
-				fmt.Sprintf("the private key %s can be read by others", f),
-				"chmod 600 "+f+", or keyFiles: warn",
-			)
-		}
+	}
+	if c.exposed(key) {
+		return nil, complaint.New(
+			fmt.Sprintf("the private key %s can be read by others", key),
+			"chmod 600 "+key+"; keyFiles: group accepts a file that its group may read, keyFiles: warn any",
+		)
 	}
 
 	pair, err := tls.LoadX509KeyPair(cert, key)
@@ -153,4 +153,16 @@ func (c *Config) load(p KeyPair) (*tls.Certificate, error) {
 	}
 
 	return &pair, nil
+}
+
+// exposed reports whether others may use a private key whom keyFiles does not
+// allow.
+func (c *Config) exposed(key string) bool {
+	switch c.KeyFiles {
+	case "warn":
+		return false
+	case "group":
+		return !disk.GroupOnly(key)
+	}
+	return disk.Shared(key) != 0
 }

@@ -36,6 +36,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"fhirdest.example/certs/netname"
@@ -57,8 +58,10 @@ type Config struct {
 	// Proxy lists the addresses (IP or CIDR) of the gateways that open each connection
 	// with a PROXY protocol v2 header. A connection from one of them without the header
 	// is cut; from anyone else the header is a broken handshake.
-	Proxy    []string `yaml:"proxy,omitempty"`
-	KeyFiles string   `yaml:"keyFiles,omitempty"` // a private key that others may read: "refuse" (default) or "warn"
+	Proxy []string `yaml:"proxy,omitempty"`
+	// KeyFiles is about a private key that others may read: "refuse" (default); "group"
+	// accepts one that its group may read and nobody else; "warn" accepts any.
+	KeyFiles string   `yaml:"keyFiles,omitempty"`
 	Admin    Admin    `yaml:"admin,omitempty"`
 	Log      string   `yaml:"log,omitempty"` // form of the log: "text" (default) or "json"
 	Evidence Evidence `yaml:"evidence,omitempty"`
@@ -255,15 +258,21 @@ func (c *Config) words() error {
 		}
 	}
 
-	for _, w := range []struct{ key, value, choice, other string }{
-		{"keyFiles", c.KeyFiles, "refuse", "warn"},
-		{"log", c.Log, "text", "json"},
-		{"evidence.onFailure", c.Evidence.OnFailure, "refuse", "pass"},
+	for _, w := range []struct {
+		key, value string
+		choices    []string
+	}{
+		{"keyFiles", c.KeyFiles, []string{"refuse", "group", "warn"}},
+		{"log", c.Log, []string{"text", "json"}},
+		{"evidence.onFailure", c.Evidence.OnFailure, []string{"refuse", "pass"}},
 	} {
-		if w.value != "" && w.value != w.choice && w.value != w.other {
-			complain(fmt.Sprintf("write %s or %s", w.choice, w.other), "%s: %q is neither %s nor %s", w.key,
+		if w.value != "" && !slices.Contains(w.choices, w.value) {
+			complain(
+				"write "+strings.Join(w.choices, " or "),
+				"%s: %q is not known",
+				w.key,
 				w.value,
-				w.choice, w.other)
+			)
 		}
 	}
 

@@ -487,7 +487,7 @@ func TestComplaints(t *testing.T) {
 		"host":             {"[a.example,", "['https://a.example',", "is not a name"},
 		"doubled host":     {"[a.example,", "[a.example, a.example,", "both take"},
 		"admin on network": {"{listen: 127.0.0.1:0", "{listen: 0.0.0.0:80", "is not a loopback"},
-		"log":              {"hop: gateway", "log: xml\nhop: gateway", "is neither text nor json"},
+		"log":              {"hop: gateway", "log: xml\nhop: gateway", `log: "xml" is not known`},
 		"sync":             {"sync: interval", "sync: maybe", "is not known"},
 		"proxy peers": {
 			"hop: gateway",
@@ -509,9 +509,5 @@ func TestComplaints(t *testing.T) {
 	h.write("x.yaml", good)
 	if _, err := Read(h.path("x.yaml")); err != nil {
 		t.Errorf("the good file: %v", err)
-	}
-	os.Chmod(h.path("a.key"), 0o644)
-	if _, err := Read(h.path("x.yaml")); err == nil || !strings.Contains(err.Error(), "can be read by others") {
-		t.Errorf("a key that others can read: %v", err)
 	}
 }
