@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -39,14 +40,25 @@ type AuditReport struct {
 	First      string         `json:"first,omitzero"`      // id of the first AuditEvent
 	Last       string         `json:"last,omitzero"`       // id of the last AuditEvent
 	Removed    uint64         `json:"removed,omitzero"`    // records that were too old: see Audit.Keep
-	Checkpoint string         `json:"checkpoint,omitzero"` // number and hash of the last record
+	Checkpoint string         `json:"checkpoint,omitzero"` // number and hash of the last record of each chain
+	Chains     []AuditChain   `json:"chains,omitempty"`    // of destinations that share a database
 	Findings   []AuditFinding `json:"findings,omitempty"`
 	More       int            `json:"more,omitzero"` // findings that are not listed
 }
 
+// AuditChain is the audit record of one of the destinations that share a database.
+type AuditChain struct {
+	Name    string `json:"name"`           // of the destination; empty for one that was alone
+	Records uint64 `json:"records"`        // that are there
+	First   string `json:"first,omitzero"` // id of the first AuditEvent
+	Last    string `json:"last,omitzero"`  // id of the last AuditEvent
+	Removed uint64 `json:"removed,omitzero"`
+}
+
 // AuditFinding is something wrong with the audit record.
 type AuditFinding struct {
-	Record  uint64 `json:"record,omitzero"` // number of the record among all records
+	Chain   string `json:"chain,omitzero"`  // name of the destination; empty for one alone
+	Record  uint64 `json:"record,omitzero"` // number of the record in its chain
 	ID      string `json:"id,omitzero"`     // of the AuditEvent
 	Problem string `json:"problem"`
 }
@@ -54,6 +66,7 @@ type AuditFinding struct {
 // String names the place and the problem.
 func (f AuditFinding) String() string {
 	return trail.Finding{
+		Chain:    f.Chain,
 		Sequence: f.Record,
 		Doc:      f.number(),
 		Problem:  f.Problem,
@@ -97,46 +110,67 @@ func VerifyAudit(
 	return reportOf(r), nil
 }
 
-func parseCheckpoint(text string) (trail.Place, error) {
+func parseCheckpoint(text string) (trail.Checkpoint, error) {
 	if text == "" {
-		return trail.Place{}, nil
+		return nil, nil
 	}
-	p, ok := trail.ParseCheckpoint(text)
+	c, ok := trail.ParseCheckpoint(text)
 	if !ok {
-		return p, complaint.New(
+		return nil, complaint.New(
 			fmt.Sprintf("%q is no checkpoint", text),
-			"write what an earlier verification printed: NUMBER:HASH",
+			"write what an earlier verification printed: NUMBER:HASH, or NAME=NUMBER:HASH of each destination, "+
+				"separated by commas",
 		)
 	}
-	return p, nil
+	return c, nil
 }
 
 func reportOf(r *trail.Report) *AuditReport {
 	out := &AuditReport{
-		Intact:  r.Intact(),
-		Records: r.Records,
-		Removed: r.Anchor.Sequence,
-		More:    r.More,
+		Intact:     r.Intact(),
+		More:       r.More,
+		Checkpoint: r.Checkpoint().String(),
 	}
-	if r.First > 0 {
-		out.First = trail.ID(r.First)
+
+	var first, last uint64
+	for _, c := range r.Chains {
+		out.Records += c.Records
+		out.Removed += c.Anchor.Sequence
+		last = max(last, c.Head.Doc)
+		if c.First > 0 && (first == 0 || c.First < first) {
+			first = c.First
+		}
+		if c.Name != "" || len(r.Chains) > 1 {
+			out.Chains = append(out.Chains, AuditChain{
+				Name:    c.Name,
+				Records: c.Records,
+				First:   idOf(c.First),
+				Last:    idOf(c.Head.Doc),
+				Removed: c.Anchor.Sequence,
+			})
+		}
 	}
-	if r.Head.Sequence > 0 {
-		out.Last = trail.ID(r.Head.Doc)
-		out.Checkpoint = r.Head.Checkpoint()
-	}
+	out.First = idOf(first)
+	out.Last = idOf(last)
 
 	for _, f := range r.Findings {
 		found := AuditFinding{
+			Chain:   f.Chain,
 			Record:  f.Sequence,
+			ID:      idOf(f.Doc),
 			Problem: f.Problem,
-		}
-		if f.Doc > 0 {
-			found.ID = trail.ID(f.Doc)
 		}
 		out.Findings = append(out.Findings, found)
 	}
 	return out
+}
+
+// idOf returns the id of the AuditEvent of a record; empty for none.
+func idOf(doc uint64) string {
+	if doc == 0 {
+		return ""
+	}
+	return trail.ID(doc)
 }
 
 // verifyPath is where the administration listener verifies the audit record.
@@ -144,8 +178,8 @@ const verifyPath = "/audit/verify"
 
 // askToVerify has the running destination verify its audit record.
 func askToVerify(ctx context.Context, admin, checkpoint string) (*AuditReport, error) {
-	url := "http://" + admin + verifyPath + "?checkpoint=" + checkpoint
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	target := "http://" + admin + verifyPath + "?checkpoint=" + url.QueryEscape(checkpoint)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -197,16 +197,28 @@ func (r records) After(
 ) (events []forward.Event, err error) {
 	err = r.store.View(ctx, func(sn fhir.Snapshot) error {
 		events = nil
+		extent, err := sn.Audit().Extent(ctx)
+		if err != nil {
+			return err
+		}
+		next := max(at.Sequence, total(extent, anchorOf))
+
 		var unread error
-		err := sn.Audit().Links(ctx, at.Number, func(l trail.Link) bool {
+		err = sn.Audit().Links(ctx, at.Number, func(l trail.Link) bool {
 			if l.Err != nil {
 				unread = l.Err
 				return false
 			}
 
 			id := trail.ID(l.Doc)
+			next++
 			events = append(events, forward.Event{
-				Place:   placeOf(l.Place),
+				Place: forward.Place{
+					Number:   l.Doc,
+					Sequence: next,
+				},
+				Chain:   l.Chain,
+				InChain: l.Sequence,
 				Time:    l.Record.At,
 				Outcome: l.Record.Outcome,
 				ID:      id,
@@ -219,18 +231,27 @@ func (r records) After(
 	return events, err
 }
 
-func placeOf(p trail.Place) forward.Place {
-	return forward.Place{
-		Number:   p.Doc,
-		Sequence: p.Sequence,
+// total adds the records of all chains up to some place in each. The oldest of all are
+// removed first, so that those up to the anchors come before all others.
+func total(e trail.Extent, place func(trail.Chain) trail.Place) (n uint64) {
+	for _, c := range e.Chains {
+		n += place(c).Sequence
 	}
+	return n
 }
+
+func anchorOf(c trail.Chain) trail.Place { return c.Anchor }
+
+func headOf(c trail.Chain) trail.Place { return c.Head }
 
 // Newest implements forward.Source.
 func (r records) Newest(ctx context.Context) (place forward.Place, err error) {
 	err = r.store.View(ctx, func(sn fhir.Snapshot) error {
-		chain, err := sn.Audit().Chain(ctx)
-		place = placeOf(chain.Head)
+		extent, err := sn.Audit().Extent(ctx)
+		place = forward.Place{
+			Number:   extent.Head(),
+			Sequence: total(extent, headOf),
+		}
 		return err
 	})
 	return place, err

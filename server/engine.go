@@ -18,7 +18,7 @@ type engine struct {
 	jobs      part
 	lab       part // its open is nil where there is no lab
 	// verify verifies the audit record of a file of resources that no server has open.
-	verify func(ctx context.Context, path string, earlier trail.Place) (*trail.Report, error)
+	verify func(ctx context.Context, path string, earlier trail.Checkpoint) (*trail.Report, error)
 }
 
 // part is one store of an engine: a file in the data directory.

@@ -46,7 +46,7 @@ type trustStore interface {
 type resourceStore interface {
 	fhir.Store
 	// VerifyAudit verifies the audit record as it is now; see trail.Verify.
-	VerifyAudit(ctx context.Context, earlier trail.Place) (*trail.Report, error)
+	VerifyAudit(ctx context.Context, earlier trail.Checkpoint) (*trail.Report, error)
 	Health() []string
 	Close() error
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -14,18 +15,21 @@ import (
 	"fhirdest.example/server"
 )
 
-const auditUsage = `usage: destination audit verify -config FILE [-from DIR] [-checkpoint N:HASH] [-json]
+const auditUsage = `usage: destination audit verify -config FILE [-from DIR] [-checkpoint TEXT] [-json]
 
 Verifies the audit record. Each record has the hash of the one before it, and the
 hash of the last one is kept apart: a record that was altered, removed, inserted or
 moved is found, also the last ones when they were cut off, and the place is printed.
+Destinations that share a database have a chain each, and all are verified. Commits of
+all form one more chain, so that a chain which was removed whole is found, too.
 
   -config FILE       the destination's configuration. A running destination verifies
                      its record itself, and is asked over its administration listener
   -from DIR          verify the record in a backup, or in another data directory
-  -checkpoint N:HASH what an earlier verification printed as its checkpoint: that
-                     record must still be in the chain. Whoever can replace the whole
-                     file can make a new chain; a checkpoint kept elsewhere shows it
+  -checkpoint TEXT   what an earlier verification printed as its checkpoint, N:HASH, or
+                     NAME=N:HASH of each destination: these records must still be in
+                     their chains. Whoever can replace the whole file can make a new
+                     chain; a checkpoint kept elsewhere shows it
   -json              print the report as JSON
 
 Records that were too old (audit.keep in the configuration) are gone, and the chain
@@ -120,6 +124,14 @@ func printAudit(w io.Writer, r *server.AuditReport) {
 	fmt.Fprintln(w)
 	if r.Removed > 0 {
 		fmt.Fprintf(w, "removed as too old: %d before them\n", r.Removed)
+	}
+
+	for _, c := range r.Chains {
+		fmt.Fprintf(w, "chain %s: %d audit records", cmp.Or(c.Name, "of a destination alone"), c.Records)
+		if c.Records > 0 {
+			fmt.Fprintf(w, ", AuditEvent/%s to AuditEvent/%s", c.First, c.Last)
+		}
+		fmt.Fprintln(w)
 	}
 
 	for _, f := range r.Findings {

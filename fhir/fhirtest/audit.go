@@ -81,30 +81,31 @@ func auditChain(t *testing.T, sub Subject) {
 		put(t, s, Entry(t, 0, "Observation", fmt.Sprint("o", i), 1, "final"))
 	}
 
-	before := verify(t, s, trail.Place{})
-	if before.Records != 91 || before.Head.Sequence != 91 || before.Anchor != (trail.Place{}) {
-		t.Errorf("%d records, chain %+v", before.Records, before.Chain)
+	before := verify(t, s, nil)
+	if len(before) != 1 || before[0].Records != 91 || before[0].Head.Sequence != 91 ||
+		before[0].Anchor != (trail.Place{}) {
+		t.Fatalf("%+v", before)
 	}
 	s = sub.Reopen(t)
 	update(t, s, func(c fhir.Change) error {
 		return c.Append(t.Context(), []trail.Record{record(999)})
 	})
-	after := verify(t, s, before.Head)
-	if after.Records != 92 {
-		t.Errorf("%d records", after.Records)
+	after := verify(t, s, trail.Checkpoint{before[0].Name: before[0].Head})
+	if after[0].Records != 92 {
+		t.Errorf("%d records", after[0].Records)
 	}
 
 	view(t, s, func(sn fhir.Snapshot) {
-		from := before.Head.Doc
+		from := before[0].Head.Doc
 		linked(t, sn.Audit(), 0, 92)
 		linked(t, sn.Audit(), from, 1)
 		linked(t, sn.Audit(), from-1, 2)
-		linked(t, sn.Audit(), after.Head.Doc, 0)
+		linked(t, sn.Audit(), after[0].Head.Doc, 0)
 	})
 }
 
-// verify verifies the chain, with an earlier head that must be in it.
-func verify(t *testing.T, s fhir.Store, earlier trail.Place) *trail.Report {
+// verify verifies the chains, with earlier heads that must be in them.
+func verify(t *testing.T, s fhir.Store, earlier trail.Checkpoint) []trail.Verified {
 	t.Helper()
 	r, err := trail.Verify(t.Context(), func(ctx context.Context, f func(trail.Reader) error) error {
 		return s.View(ctx, func(sn fhir.Snapshot) error {
@@ -117,7 +118,7 @@ func verify(t *testing.T, s fhir.Store, earlier trail.Place) *trail.Report {
 	for _, f := range r.Findings {
 		t.Error(f)
 	}
-	return r
+	return r.Chains
 }
 
 // linked reads the links after a number: each has the hash of the one before.
@@ -160,10 +161,10 @@ func auditExpiry(t *testing.T, sub Subject) {
 		t.Errorf("%d records were removed", n)
 	}
 	for expire(t, s, record(30).At, 10) > 0 {
-		verify(t, s, trail.Place{})
+		verify(t, s, nil)
 	}
-	if r := verify(t, s, trail.Place{}); r.Records != 10 || r.Anchor.Sequence != 30 {
-		t.Errorf("%d records, %+v", r.Records, r.Chain)
+	if r := verify(t, s, nil); r[0].Records != 10 || r[0].Anchor.Sequence != 30 {
+		t.Errorf("%+v", r)
 	}
 
 	for range 2 {
@@ -187,8 +188,8 @@ func auditExpiry(t *testing.T, sub Subject) {
 	update(t, s, func(c fhir.Change) error {
 		return c.Append(t.Context(), []trail.Record{record(41)})
 	})
-	if r := verify(t, s, trail.Place{}); r.Records != 1 || r.Head.Sequence != 41 {
-		t.Errorf("%d records, %+v", r.Records, r.Chain)
+	if r := verify(t, s, nil); r[0].Records != 1 || r[0].Head.Sequence != 41 {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -14,12 +14,14 @@ import (
 	"fhirdest.example/server/bolt/packed"
 )
 
-// Chain implements trail.Reader.
-func (s *auditLog) Chain(context.Context) (c trail.Chain, err error) {
-	var failed error
-	c.Anchor, err = s.place(anchorKey)
-	c.Head, failed = s.place(headKey)
-	return c, errors.Join(err, failed)
+// Extent implements trail.Reader: the file has one chain.
+func (s *auditLog) Extent(context.Context) (trail.Extent, error) {
+	anchor, err := s.place(anchorKey)
+	head, failed := s.place(headKey)
+	return trail.Extent{Chains: []trail.Chain{{
+		Anchor: anchor,
+		Head:   head,
+	}}}, errors.Join(err, failed)
 }
 
 // Links implements trail.Reader.
@@ -104,17 +106,17 @@ func eachLink(b *packed.Block, after uint64, f func(trail.Link) bool) (more bool
 // Check implements trail.Reader. Every number was given to a resource or to a record,
 // and every row of records has its row in the log of changes.
 func (s *auditLog) Check(ctx context.Context, f func(trail.Finding)) error {
-	chain, err := s.Chain(ctx)
+	head, err := s.place(headKey)
 	if err != nil {
 		return err
 	}
 
 	docs := s.in(docsTable)
 	resources := uint64(docs.Stats().KeyN)
-	if given := docs.Sequence(); given != resources+chain.Head.Sequence {
+	if given := docs.Sequence(); given != resources+head.Sequence {
 		f(trail.Finding{Problem: fmt.Sprintf(
 			"%d numbers were given; there are %d resources, and %d records by the end of the chain",
-			given, resources, chain.Head.Sequence)})
+			given, resources, head.Sequence)})
 	}
 	return s.checkLogged(ctx, f)
 }
@@ -279,7 +281,7 @@ func (s *auditLog) forgetIndexed(doc uint64) error {
 // VerifyAudit verifies the audit record of a file of resources which no server has
 // open, as trail.Verify does: that of a stopped destination, or of a backup. The file
 // is not changed.
-func VerifyAudit(ctx context.Context, path string, earlier trail.Place) (*trail.Report, error) {
+func VerifyAudit(ctx context.Context, path string, earlier trail.Checkpoint) (*trail.Report, error) {
 	db, err := openThere(path)
 	if err != nil {
 		return nil, err
@@ -306,7 +308,7 @@ func VerifyAudit(ctx context.Context, path string, earlier trail.Place) (*trail.
 }
 
 // VerifyAudit verifies the audit record while the file is in use.
-func (s *FHIR) VerifyAudit(ctx context.Context, earlier trail.Place) (*trail.Report, error) {
+func (s *FHIR) VerifyAudit(ctx context.Context, earlier trail.Checkpoint) (*trail.Report, error) {
 	return trail.Verify(ctx, func(ctx context.Context, f func(trail.Reader) error) error {
 		return s.view(ctx, func(st *state) error {
 			return f(&st.audit)

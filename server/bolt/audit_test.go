@@ -84,7 +84,7 @@ func tamper(t testing.TB, path string, f func(*state) error) {
 
 func verified(t testing.TB, path string) *trail.Report {
 	t.Helper()
-	r, err := VerifyAudit(context.Background(), path, trail.Place{})
+	r, err := VerifyAudit(context.Background(), path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func TestVerifyFindsEveryChange(t *testing.T) {
 			tamper(t, path, func(s *state) error { return row.do(t, s) })
 			r := verified(t, path)
 			if row.want == "" {
-				if !r.Intact() || r.Records != 12 || r.Head.Sequence != 12 {
+				if own := r.Chains[0]; !r.Intact() || own.Records != 12 || own.Head.Sequence != 12 {
 					t.Errorf("%+v", r)
 				}
 				return
@@ -345,7 +345,7 @@ func flippedIn(
 
 		report, err := trail.Verify(context.Background(), func(_ context.Context, f func(trail.Reader) error) error {
 			return f(&(&FHIR{health: &health{}}).newState(tx).audit)
-		}, trail.Place{})
+		}, nil)
 		if err == nil && report.Intact() {
 			return errors.New("it is not found")
 		}
@@ -401,7 +401,7 @@ func TestExpiredRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := verified(t, path)
-	if !r.Intact() || r.Records != 2 || r.Anchor.Sequence != 12 || r.Head.Sequence != 14 {
+	if own := r.Chains[0]; !r.Intact() || own.Records != 2 || own.Anchor.Sequence != 12 || own.Head.Sequence != 14 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -435,14 +435,14 @@ func TestVerifyBackup(t *testing.T) {
 	if r := verified(t, path); !r.Intact() {
 		t.Fatal(r.Findings)
 	}
-	head := verified(t, path).Head
-	r, err := VerifyAudit(t.Context(), path, head)
+	head := verified(t, path).Chains[0].Head
+	r, err := VerifyAudit(t.Context(), path, trail.Checkpoint{"": head})
 	if err != nil || !r.Intact() {
 		t.Errorf("its own head: %v %v", r, err)
 	}
 
 	later := head.Next(head.Doc+1, trail.Packed{})
-	r, err = VerifyAudit(t.Context(), path, later)
+	r, err = VerifyAudit(t.Context(), path, trail.Checkpoint{"": later})
 	if err != nil || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].Problem, "an older file") {
 		t.Errorf("a head that came later: %v %v", r, err)
 	}
@@ -452,14 +452,14 @@ func TestVerifyBackup(t *testing.T) {
 		head.Hash[0]++
 		return nil
 	})
-	if r, err := VerifyAudit(t.Context(), other, head); err != nil || r.Intact() {
+	if r, err := VerifyAudit(t.Context(), other, trail.Checkpoint{"": head}); err != nil || r.Intact() {
 		t.Errorf("another head: %v %v", r, err)
 	}
 
 	if err := os.Truncate(path, 5000); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := VerifyAudit(t.Context(), path, trail.Place{}); err == nil {
+	if _, err := VerifyAudit(t.Context(), path, nil); err == nil {
 		t.Error("a file without its end is verified")
 	}
 }

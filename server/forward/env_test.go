@@ -43,6 +43,8 @@ func (m *memory) add(n int) {
 				Number:   3 * i,
 				Sequence: i,
 			},
+			Chain:   "east",
+			InChain: i,
 			Time:    time.Unix(1e9+int64(i), 0),
 			Outcome: []string{"0", "4", "8", "12"}[i%4],
 			ID:      id,

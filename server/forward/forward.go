@@ -15,12 +15,14 @@ import (
 // Place is where a record is.
 type Place struct {
 	Number   uint64 // each record has a higher one than the record before; 0 is the start
-	Sequence uint64 // of the record among all that there ever were; the first has 1
+	Sequence uint64 // of the record among all that there ever were, of all chains; the first has 1
 }
 
 // Event is one record as it leaves.
 type Event struct {
 	Place
+	Chain   string    // name of the destination that recorded it; empty where there is one alone
+	InChain uint64    // place in its chain; the first has 1
 	Time    time.Time // AuditEvent.recorded
 	Outcome string    // AuditEvent.outcome: 0, 4, 8 or 12
 	ID      string    // of the AuditEvent

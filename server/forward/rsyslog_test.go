@@ -85,7 +85,7 @@ func TestRsyslogTakesTheRecord(t *testing.T) {
 		text, _ := os.ReadFile(file)
 		box.messages = nil
 		for line := range strings.Lines(string(text)) {
-			if strings.Contains(line, " destination - AuditEvent ") {
+			if strings.Contains(line, " destination east AuditEvent ") {
 				box.messages = append(box.messages, strings.TrimSuffix(line, "\n"))
 			}
 		}

@@ -47,7 +47,8 @@ const (
 )
 
 // appendFrame appends a frame with the message of an event. meta.sequenceId is the
-// record's sequence, so that a receiver can find gaps and repetitions.
+// record's place in the chain of its destination, whose name is PROCID, so that a
+// receiver can find gaps and repetitions.
 func (s *Syslog) appendFrame(b []byte, e *Event) []byte {
 	severity, ok := severities[e.Outcome]
 	if !ok {
@@ -55,13 +56,14 @@ func (s *Syslog) appendFrame(b []byte, e *Event) []byte {
 	}
 
 	head := fmt.Sprintf(
-		"<%d>1 %s %s %s - %s [meta sequenceId=\"%d\"] %s",
+		"<%d>1 %s %s %s %s %s [meta sequenceId=\"%d\"] %s",
 		facility*8+severity,
 		e.Time.UTC().Format(stamp),
-		hostname(s.Host),
+		visible(s.Host, 255),
 		appName,
+		visible(e.Chain, 128),
 		messageID,
-		(e.Sequence-1)%maxSequence+1,
+		(e.InChain-1)%maxSequence+1,
 		byteOrder,
 	)
 
@@ -71,9 +73,10 @@ func (s *Syslog) appendFrame(b []byte, e *Event) []byte {
 	return append(b, e.Body...)
 }
 
-// hostname is HOSTNAME: 1 to 255 visible ASCII characters, or a hyphen.
-func hostname(s string) string {
-	if s == "" || len(s) > 255 {
+// visible is a field of the header that may have up to most visible ASCII characters;
+// a hyphen in the place of anything else.
+func visible(s string, most int) string {
+	if s == "" || len(s) > most {
 		return "-"
 	}
 	for _, c := range []byte(s) {

@@ -20,7 +20,7 @@ import (
 
 // message is the form of RFC 5424: PRI, VERSION, TIMESTAMP, HOSTNAME, APP-NAME,
 // PROCID, MSGID, STRUCTURED-DATA and MSG with its byte order mark.
-var message = regexp.MustCompile(`^<(\d{1,3})>1 (\S+) fhir\.example destination - AuditEvent ` +
+var message = regexp.MustCompile(`^<(\d{1,3})>1 (\S+) fhir\.example destination east AuditEvent ` +
 	`\[meta sequenceId="(\d+)"\] ` + "\xef\xbb\xbf" + `(\{.*\})$`)
 
 // inbox is what a receiver of syslog has got.

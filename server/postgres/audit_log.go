@@ -145,12 +145,14 @@ func (s *auditLog) Scan(
 	})
 }
 
-// Chain implements trail.Reader.
-func (s *auditLog) Chain(ctx context.Context) (c trail.Chain, err error) {
+// Extent implements trail.Reader.
+func (s *auditLog) Extent(ctx context.Context) (trail.Extent, error) {
+	c := trail.Chain{}
+	var err error
 	if c.Anchor, err = s.place(ctx, "anchor"); err == nil {
 		c.Head, err = s.place(ctx, "head")
 	}
-	return c, err
+	return trail.Extent{Chains: []trail.Chain{c}}, err
 }
 
 // Links implements trail.Reader.
