@@ -88,6 +88,19 @@ func TestSessionsAreReachedThroughAGateway(t *testing.T) {
 // reached there.
 func through(t *testing.T, d *servertest.Destination, evidence gateway.Evidence) *servertest.Destination {
 	t.Helper()
+	front, _ := throughAll(t, d, evidence)
+	return front
+}
+
+// throughAll is through for a destination and others of the same next hop.
+func throughAll(
+	t *testing.T, d *servertest.Destination, evidence gateway.Evidence, others ...*servertest.Destination,
+) (*servertest.Destination, *gateway.Gateway) {
+	t.Helper()
+	addresses := []string{d.Addr}
+	for _, other := range others {
+		addresses = append(addresses, other.Addr)
+	}
 	id, err := certs.LoadIdentity(filepath.Join(d.Dir, "tls.pem"), filepath.Join(d.Dir, "tls.key"))
 	if err != nil {
 		t.Fatal(err)
@@ -99,12 +112,13 @@ func through(t *testing.T, d *servertest.Destination, evidence gateway.Evidence)
 		},
 		Evidence: evidence,
 		Now:      time.Now,
+		Times:    gateway.Times{Retry: 10 * time.Millisecond},
 		Routes: []gateway.Route{{
 			Name:     "acme",
 			Hosts:    []string{"fhir.test"},
 			Prefixes: []string{"/acme", "/.well-known/oauth-authorization-server/acme"},
 			Next:     "https://destination.test",
-			Dial:     []string{d.Addr},
+			Dial:     addresses,
 			TLS:      d.TLSClient(""),
 		}},
 	})
@@ -128,5 +142,5 @@ func through(t *testing.T, d *servertest.Destination, evidence gateway.Evidence)
 	front := *d
 	front.Addr = l.Addr().String()
 	front.HTTP = d.HTTPClient(front.Addr)
-	return &front
+	return &front, g
 }

@@ -26,6 +26,7 @@ type limitListener struct {
 
 	mu   sync.Mutex
 	open map[netip.Addr]int
+	none chan struct{} // closed when no connection is open; nil: nobody waits for that
 }
 
 func newLimitListener(
@@ -91,8 +92,28 @@ func (l *limitListener) leave(a netip.Addr) {
 	if l.open[a]--; l.open[a] == 0 {
 		delete(l.open, a)
 	}
+	l.noteNone()
 	l.mu.Unlock()
 	<-l.slots
+}
+
+// settled returns a channel that is closed once no connection is open.
+func (l *limitListener) settled() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	none := make(chan struct{})
+	l.none = none
+	l.noteNone()
+	return none
+}
+
+// noteNone closes none, once, when no connection is open. The caller holds mu.
+func (l *limitListener) noteNone() {
+	if l.none != nil && len(l.open) == 0 {
+		close(l.none)
+		l.none = nil
+	}
 }
 
 // limitedConn gives its place back when it is closed, and ends a peer that does

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,10 +44,12 @@ type Server struct {
 	faulty []*faulty.Listener // for deliberate faults of TLS
 
 	public, admin net.Listener
-	health        net.Listener  // nil: none is configured
-	lines         *evidence.Log // nil: no evidence is written
-	start         *material     // as read at the start
-	keeper        *keeper       // the TLS certificate in use
+	connections   *limitListener // those of public, while Run serves them
+	closing       atomic.Bool    // each answer is the last one of its connection
+	health        net.Listener   // nil: none is configured
+	lines         *evidence.Log  // nil: no evidence is written
+	start         *material      // as read at the start
+	keeper        *keeper        // the TLS certificate in use
 	watched       []*files
 	adminHandler  http.Handler
 }
@@ -214,7 +217,8 @@ func (s *Server) Run(ctx context.Context) error {
 	public, admin := s.publicServer(), s.server(s.adminHandler)
 	servers := []*http.Server{public, admin}
 	failed := make(chan error, 3+len(s.faulty))
-	go func() { failed <- public.Serve(s.tap(s.public)) }()
+	tapped := s.tap(s.public)
+	go func() { failed <- public.Serve(tapped) }()
 	go func() { failed <- admin.Serve(s.admin) }()
 	if s.health != nil {
 		probes := s.server(console.Probes(s.site.ready))
@@ -232,10 +236,39 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.lab != nil {
 		s.lab.Stop()
 	}
+	s.awaitLastRequests()
 	err = errors.Join(err, s.drain(servers...))
 	stop()
 	work.Wait()
 	return errors.Join(err, s.Close())
+}
+
+// lastRequest is how long a connection on which nothing is under way is left open at the
+// end.
+const lastRequest = time.Second
+
+// awaitLastRequests accepts no more connections and waits until those that are open have
+// ended, for a while. A peer does not know yet that this is the end, and a connection that
+// is closed while a request is on its way loses that; so each has time to send one, the
+// answer to which has Connection: close.
+func (s *Server) awaitLastRequests() {
+	s.closing.Store(true)
+	_ = s.public.Close() // Close closes it again, and reports nothing else
+	select {
+	case <-s.connections.settled():
+	case <-time.After(min(lastRequest, s.cfg.Timeouts.Drain)):
+	}
+}
+
+// lastAnswers has each answer close its connection, from the time on when no more are
+// accepted.
+func (s *Server) lastAnswers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.closing.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *Server) drain(servers ...*http.Server) error {
@@ -273,10 +306,8 @@ func (s *Server) tap(l net.Listener) net.Listener {
 		c.Record, c.Owe, c.ConnID, c.Now = s.lines.Tap, s.lines.Owe, s.lines.ConnID, s.deps.Now
 	}
 	s.copy(&c)
-	return wire.NewListener(
-		newLimitListener(l, s.cfg.Limits, s.cfg.Timeouts.Slow, fromGateway.has),
-		c,
-	)
+	s.connections = newLimitListener(l, s.cfg.Limits, s.cfg.Timeouts.Slow, fromGateway.has)
+	return wire.NewListener(s.connections, c)
 }
 
 // refuseFraming answers a request that has no certain beginning and end, or
@@ -306,7 +337,7 @@ func (s *Server) refuseFraming(e *wire.Error) []byte {
 }
 
 func (s *Server) publicServer() *http.Server {
-	h := s.server(wire.Handler(s.handler()))
+	h := s.server(wire.Handler(s.lastAnswers(s.handler())))
 	h.ConnContext = wire.ConnContext
 	return h
 }
