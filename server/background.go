@@ -31,10 +31,15 @@ type jobStore interface {
 // newJobs returns what does the site's work in the background.
 func (s *Site) newJobs() (*async.Manager, error) {
 	j := s.cfg.Jobs
+	files, err := jobFiles(s.stores.jobs, s.cfg.file(s.cfg.Data))
+	if err != nil {
+		return nil, err
+	}
+
 	return async.New(context.Background(), async.Config{
 		PublicBase: s.cfg.Public,
-		Dir:        filepath.Join(s.cfg.file(s.cfg.Data), "jobs"),
 		Store:      s.stores.jobs,
+		Files:      files,
 		Now:        s.deps.Now,
 		Live:       s.stands,
 		Decided:    s.decisions.Record,
@@ -42,14 +47,25 @@ func (s *Site) newJobs() (*async.Manager, error) {
 			s.deps.Log.Error("work in the background failed", "cause", err)
 		},
 		Limits: async.Limits{
-			Room:    async.Room{Active: j.PerClient},
+			Room: async.Room{
+				Active: j.PerClient,
+				Disk:   int64(j.Disk),
+				Share:  int64(j.Share),
+			},
 			Workers: j.Workers,
-			Disk:    int64(j.Disk),
-			Share:   int64(j.Share),
 			Time:    j.Time,
 			Keep:    j.Keep,
 		},
 	})
+}
+
+// jobFiles returns what keeps the files of jobs: the store of jobs, if destinations
+// share it, or else a directory among the data.
+func jobFiles(jobs jobStore, data string) (async.Files, error) {
+	if shared, ok := jobs.(interface{ Files() async.Files }); ok {
+		return shared.Files(), nil
+	}
+	return async.OpenDir(filepath.Join(data, "jobs"))
 }
 
 // stands reports whether what a grant comes from is still what it was: until the token

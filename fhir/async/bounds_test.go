@@ -78,8 +78,8 @@ func TestBoundsOfAJob(t *testing.T) {
 		status int
 	}{
 		"bytes of one":      {async.Limits{Job: 1 << 20}, lines{}, 413},
-		"bytes of all":      {async.Limits{Disk: 1 << 20}, lines{}, 413},
-		"share of a client": {async.Limits{Share: 1 << 20}, lines{}, 413},
+		"bytes of all":      {async.Limits{Room: async.Room{Disk: 1 << 20}}, lines{}, 413},
+		"share of a client": {async.Limits{Room: async.Room{Share: 1 << 20}}, lines{}, 413},
 		"time":              {async.Limits{Time: 50 * time.Millisecond}, endless{make(chan bool, 1)}, 422},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 // Config is what a Manager needs. All fields but the limits must be set.
 type Config struct {
 	PublicBase string // FHIR base URL that clients know
-	Dir        string // directory of the jobs' files; made when absent
 	Store      Store
+	Files      Files // closed by Close
 	Now        func() time.Time
 	Kinds      map[string]Kind // by the name of the interaction; all others are done by Service
 	// Live reports whether what a grant comes from is still what it was: a job whose
@@ -32,13 +33,16 @@ type Config struct {
 
 // Limits bound what jobs may use. A zero is the default that is named.
 type Limits struct {
-	Room                  // defaults: 1000 jobs, 50 of one client, of which 5 have not ended
-	Workers int           // jobs done at once; default 2
-	Disk    int64         // bytes of all files; default 4 GiB
-	Share   int64         // bytes of the files of one client; default half of Disk
+	// Defaults: 1000 jobs, 50 of one client, of which 5 have not ended; files of 4 GiB,
+	// of which half are one client's.
+	Room
+	Workers int           // jobs done at once by this destination; default 2
 	Job     int64         // bytes of one job's files; default 2 GiB
 	Time    time.Duration // of one job; default 1 h
 	Keep    time.Duration // how long a result is kept; default 1 h
+	// Lease is after how long without a sign of life another destination goes on with
+	// a job, where several share the store; default 10 s.
+	Lease time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -51,6 +55,7 @@ func (l Limits) withDefaults() Limits {
 	or(&l.Job, 2<<30)
 	or(&l.Time, time.Hour)
 	or(&l.Keep, time.Hour)
+	or(&l.Lease, 10*time.Second)
 	return l
 }
 
@@ -77,146 +82,133 @@ type Service interface {
 	Forget(ctx context.Context, mark string) error
 }
 
-// Manager keeps jobs and does them. It implements fhir.Jobs.
+// Manager keeps jobs and does them, beside those of other destinations that share the
+// store. It implements fhir.Jobs.
 type Manager struct {
 	Config
-	root *os.Root
-	disk *disk
-	wake chan struct{}
+	wake     chan struct{}
+	claiming sync.Mutex // held while a worker asks for a job
 
 	mu       sync.Mutex // guards all below
-	pending  []ticket   // in the order in which the jobs were stored
 	active   map[string]*Work
-	held     map[string]int // jobs under way by client
-	ends     []expiry       // of ended jobs
+	held     map[string]int // jobs under way here by client
+	removed  []string       // jobs of which something may be left
 	unstored []ending       // that could not be stored yet
+	failing  bool           // the last claim failed
 }
 
-// ticket is a job that waits for a worker.
-type ticket struct{ id, client string }
-
-// expiry is when an ended job is removed.
-type expiry struct {
-	id string
-	at time.Time
-}
-
-// New returns a Manager over the jobs that its store has, and removes files that
-// belong to none of them. Nothing is done before Run.
+// New returns a Manager over the jobs that its store has. Nothing is done before Run.
 func New(ctx context.Context, c Config) (*Manager, error) {
-	if c.Store == nil || c.Now == nil || c.Live == nil || c.Decided == nil || c.Failed == nil {
-		return nil, errors.New("async: Store, Now, Live, Decided and Failed must be set")
+	if c.Store == nil || c.Files == nil || c.Now == nil || c.Live == nil || c.Decided == nil || c.Failed == nil {
+		return nil, errors.New("async: Store, Files, Now, Live, Decided and Failed must be set")
 	}
 
 	c.Limits = c.Limits.withDefaults()
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, err
-	}
-
-	root, err := os.OpenRoot(c.Dir)
-	if err != nil {
-		return nil, err
-	}
-
 	m := &Manager{
 		Config: c,
-		root:   root,
-		disk:   newDisk(c.Limits),
 		wake:   make(chan struct{}, 1),
 		active: map[string]*Work{},
 		held:   map[string]int{},
 	}
-	if err := m.load(ctx); err != nil {
-		return nil, errors.Join(err, root.Close())
-	}
 
+	var jobs []Job
+	err := m.Store.Jobs(ctx, func(j Job) bool {
+		jobs = append(jobs, j)
+		return true
+	})
+	if err == nil {
+		err = m.Files.Recover(ctx, jobs)
+	}
+	if err != nil {
+		return nil, err
+	}
 	return m, nil
 }
 
-// load puts the stored jobs in their places.
-func (m *Manager) load(ctx context.Context) error {
-	known := map[string]bool{}
-	err := m.Store.Jobs(ctx, func(j Job) bool {
-		known[j.ID] = j.State != Failed
-		m.disk.occupy(j.ID, j.Asked.Grant.Client, j.Bytes)
-		switch j.State {
-		case Pending, Running:
-			m.pending = append(m.pending, ticket{j.ID, j.Asked.Grant.Client})
-		default:
-			m.ends = append(m.ends, expiry{j.ID, j.Expires})
-		}
-
-		return true
-	})
-	if err != nil {
-		return err
-	}
-
-	return m.removeOrphans(known)
-}
-
-// Close releases the directory. Run must have ended.
-func (m *Manager) Close() error { return m.root.Close() }
+// Close releases the files. Run must have ended.
+func (m *Manager) Close() error { return m.Files.Close() }
 
 // Run does the jobs with a service until ctx ends; then it waits for those under
-// way, which are done again at the next start.
+// way, which are done again by another destination or at the next start.
 func (m *Manager) Run(ctx context.Context, s Service) {
 	var workers sync.WaitGroup
 	for range m.Limits.Workers {
 		workers.Go(func() { m.work(ctx, s) })
 	}
 
-	m.nudge()
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
 
 	for ctx.Err() == nil {
+		m.nudge()
 		m.storeAgain(ctx, s)
-		m.sweep(ctx, s)
+		m.removeOver(ctx, s)
 		select {
 		case <-ctx.Done():
-		case <-tick.C:
+		case <-look.C:
+		case <-sweep.C:
+			if err := m.Files.Sweep(ctx); err != nil {
+				m.Failed(err)
+			}
 		}
 	}
 
 	workers.Wait()
 }
 
-// sweepEvery is how often jobs are looked at whose time is over.
-const sweepEvery = 5 * time.Second
+const (
+	// lookEvery is how often jobs are looked for that another destination has stored or
+	// left, and whose time is over.
+	lookEvery = 2 * time.Second
+	// sweepEvery is how often files are looked for that belong to no job.
+	sweepEvery = 5 * time.Minute
+)
 
-// sweep removes the jobs whose results have been kept long enough.
-func (m *Manager) sweep(ctx context.Context, s Service) {
-	now := m.Now()
-	var over []expiry
-
-	m.mu.Lock()
-	kept := m.ends[:0]
-	for _, e := range m.ends {
-		if now.Before(e.at) {
-			kept = append(kept, e)
-		} else {
-			over = append(over, e)
-		}
+// removeOver removes the jobs whose results have been kept long enough, and what is
+// left of those that were removed.
+func (m *Manager) removeOver(ctx context.Context, s Service) {
+	over, err := m.Store.Over(ctx, m.Now())
+	if err != nil {
+		m.failedClaim(ctx, err)
+		return
 	}
 
-	m.ends = kept
+	m.mu.Lock()
+	removed := m.removed
+	m.removed = nil
 	m.mu.Unlock()
 
-	for _, e := range over {
-		err := m.Store.Remove(ctx, e.id)
-		if err == nil || errors.Is(err, ErrNoJob) { // it was cancelled
-			err = s.Forget(ctx, markOf(e.id))
-		}
-		if err != nil {
+	for _, id := range over {
+		if err := m.Store.Remove(ctx, id); err != nil && !errors.Is(err, ErrNoJob) {
 			m.Failed(err)
-			m.mu.Lock()
-			m.ends = append(m.ends, e)
-			m.mu.Unlock()
 			continue
 		}
+		removed = append(removed, id)
+	}
 
-		m.removeFiles(e.id)
+	for _, id := range removed {
+		m.removeFiles(ctx, id)
+		if err := s.Forget(ctx, markOf(id)); err != nil {
+			m.Failed(err)
+			m.removeLater(id)
+		}
+	}
+}
+
+// removeLater has what may be left of a job removed.
+func (m *Manager) removeLater(id string) {
+	m.mu.Lock()
+	m.removed = append(m.removed, id)
+	m.mu.Unlock()
+}
+
+// removeFiles removes the files of a job. The job may be removed by its worker and by
+// its client at once.
+func (m *Manager) removeFiles(ctx context.Context, id string) {
+	if err := m.Files.Remove(ctx, id); err != nil {
+		m.Failed(err)
 	}
 }
 
@@ -230,11 +222,11 @@ func (m *Manager) nudge() {
 // work is one worker.
 func (m *Manager) work(ctx context.Context, s Service) {
 	for {
-		t, ok := m.next()
+		job, ok := m.next(ctx)
 		if ok {
 			m.nudge() // there may be more for the others
-			m.do(ctx, s, t)
-			m.release(t)
+			m.do(ctx, s, job)
+			m.release(job.Asked.Grant.Client)
 			continue
 		}
 
@@ -251,28 +243,51 @@ func (m *Manager) work(ctx context.Context, s Service) {
 	}
 }
 
-// next takes the first job whose client has no other under way, so that no client
-// has all the workers.
-func (m *Manager) next() (ticket, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for i, t := range m.pending {
-		if m.held[t.client] > 0 && m.Limits.Workers > 1 {
-			continue
-		}
-
-		m.pending = append(m.pending[:i:i], m.pending[i+1:]...)
-		m.held[t.client]++
-		return t, true
+// next begins the first job whose client has no other under way here, so that no
+// client has all the workers.
+func (m *Manager) next(ctx context.Context) (Job, bool) {
+	m.claiming.Lock()
+	defer m.claiming.Unlock()
+	if ctx.Err() != nil {
+		return Job{}, false
 	}
 
-	return ticket{}, false
+	var busy []string
+	if m.Limits.Workers > 1 {
+		m.mu.Lock()
+		busy = slices.Sorted(maps.Keys(m.held))
+		m.mu.Unlock()
+	}
+
+	job, err := m.Store.Claim(ctx, m.Limits.Lease, busy)
+	m.failedClaim(ctx, err)
+	if err != nil {
+		return Job{}, false
+	}
+
+	m.mu.Lock()
+	m.held[job.Asked.Grant.Client]++
+	m.mu.Unlock()
+	return job, true
 }
 
-func (m *Manager) release(t ticket) {
+// failedClaim reports that the store cannot be asked for jobs, once until it can.
+func (m *Manager) failedClaim(ctx context.Context, err error) {
+	failing := err != nil && !errors.Is(err, ErrNoJob) && ctx.Err() == nil
 	m.mu.Lock()
-	if m.held[t.client]--; m.held[t.client] == 0 {
-		delete(m.held, t.client)
+	began := failing && !m.failing
+	m.failing = failing
+	m.mu.Unlock()
+
+	if began {
+		m.Failed(err)
+	}
+}
+
+func (m *Manager) release(client string) {
+	m.mu.Lock()
+	if m.held[client]--; m.held[client] == 0 {
+		delete(m.held, client)
 	}
 	m.mu.Unlock()
 	m.nudge()
@@ -293,48 +308,55 @@ func (j *Job) hopeless() bool {
 }
 
 // do does one job, and stores how it ended.
-func (m *Manager) do(ctx context.Context, s Service, t ticket) {
-	if ctx.Err() != nil {
-		return // it is pending still
-	}
-
-	job, err := m.begin(ctx, t.id)
-	if err != nil {
-		if !errors.Is(err, ErrNoJob) {
-			m.Failed(err)
-		}
-		return
-	}
-
+func (m *Manager) do(ctx context.Context, s Service, job Job) {
 	ctx, cancel := context.WithTimeout(ctx, m.Limits.Time)
 	defer cancel()
 	w := &Work{
 		Job:    job,
 		m:      m,
+		ctx:    ctx,
 		cancel: cancel,
 	}
 
 	m.mu.Lock()
 	m.active[job.ID] = w
 	m.mu.Unlock()
+	renewing, stop := context.WithCancel(ctx)
+	var renewed sync.WaitGroup
+	renewed.Go(func() { m.renew(renewing, w) })
 
-	err = m.attempt(ctx, s, w)
+	err := m.attempt(ctx, s, w)
+	stop()
+	renewed.Wait()
 	m.mu.Lock()
 	delete(m.active, job.ID)
 	m.mu.Unlock()
 	m.end(ctx, s, w, err)
 }
 
-// begin notes that a job is begun.
-func (m *Manager) begin(ctx context.Context, id string) (job Job, err error) {
-	err = m.Store.Update(ctx, id, func(j *Job) error {
-		j.State = Running
-		j.Attempts++
-		j.Fruitless++
-		job = *j
-		return nil
-	})
-	return job, err
+// renew renews the lease of work until ctx ends, and ends work that is no longer ours.
+// While the store cannot be reached the work goes on: whatever it changes is refused
+// if another destination has it by then.
+func (m *Manager) renew(ctx context.Context, w *Work) {
+	tick := time.NewTicker(m.Limits.Lease / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+
+		if isLost(m.Store.Renew(ctx, w.attempt(), m.Limits.Lease, w.reported())) {
+			w.lose()
+			return
+		}
+	}
+}
+
+// isLost reports whether an error is that an attempt is no longer the job's.
+func isLost(err error) bool {
+	return errors.Is(err, ErrNoJob) || errors.Is(err, ErrTaken)
 }
 
 // attempt does a job's work. A panic in it is that job's failure only.
@@ -348,7 +370,7 @@ func (m *Manager) attempt(ctx context.Context, s Service, w *Work) (err error) {
 	if w.hopeless() {
 		return fhir.Refuse(500, "exception", "The server stopped each time that this was done.", "")
 	}
-	if err := w.prepare(); err != nil {
+	if err := w.prepare(ctx); err != nil {
 		return err
 	}
 	if err := w.Alive(ctx); err != nil {
@@ -387,12 +409,19 @@ type ending struct {
 	failure *Failure // nil when it is done
 }
 
+// endTime bounds how long it may take to store how a job ended.
+const endTime = time.Minute
+
 // end stores how a job ended.
 func (m *Manager) end(ctx context.Context, s Service, w *Work, err error) {
 	stopped := ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded)
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	if isLost(err) {
+		w.cancelled.Store(true)
+	}
 	if err != nil && stopped && !w.cancelled.Load() {
-		m.interrupted(ctx, w.ID)
+		m.interrupted(ctx, w)
 		return
 	}
 
@@ -401,59 +430,57 @@ func (m *Manager) end(ctx context.Context, s Service, w *Work, err error) {
 		at:      m.Now(),
 		failure: failureOf(err),
 	}
-	if e.failure != nil { // nobody can download what it has made
-		m.removeFiles(w.ID)
-		if e.failure.Status >= 500 && !w.cancelled.Load() {
-			m.Failed(err)
-		}
+	if e.failure != nil && e.failure.Status >= 500 && !w.cancelled.Load() {
+		m.Failed(err)
 	}
-
 	m.store(ctx, s, e)
 }
 
 // interrupted notes that the server was stopped while a job was under way: the job is
 // done again.
-func (m *Manager) interrupted(ctx context.Context, id string) {
-	err := m.Store.Update(ctx, id, func(j *Job) error {
+func (m *Manager) interrupted(ctx context.Context, w *Work) {
+	err := w.update(ctx, func(j *Job) {
+		j.State = Pending
 		j.Stopped++
 		j.Fruitless = max(0, j.Fruitless-1)
-		return nil
 	})
-	if err != nil && !errors.Is(err, ErrNoJob) {
+	if err != nil && !isLost(err) {
 		m.Failed(err)
 	}
 }
 
-// store stores how a job ended. When that fails, it is tried again later, and at the
-// next start the job is done again.
+// store stores how a job ended. When that fails, it is tried again later, and after
+// its lease or at the next start the job is done again.
 func (m *Manager) store(ctx context.Context, s Service, e ending) {
 	w := e.work
-	err := m.Store.Update(ctx, w.ID, func(j *Job) error {
+	err := w.update(ctx, func(j *Job) {
 		j.Ended, j.Expires = e.at, e.at.Add(m.Limits.Keep)
 		if e.failure != nil {
 			j.State, j.Failure = Failed, e.failure
 			j.Files, j.Bytes = nil, 0
-			return nil
+			return
 		}
 
 		j.State, j.Failure = Done, nil
 		j.Files, j.Bytes, j.ContentType = w.made, w.bytes.Load(), w.contentType
-		return nil
 	})
 
 	switch {
+	case errors.Is(err, ErrTaken): // all else is the later attempt's
 	case errors.Is(err, ErrNoJob): // cancelled
-		m.removeFiles(w.ID)
-		m.expire(w.ID, e.at)
+		m.removeFiles(ctx, w.ID)
+		m.removeLater(w.ID)
 	case err != nil:
 		m.Failed(err)
 		m.mu.Lock()
 		m.unstored = append(m.unstored, e)
 		m.mu.Unlock()
 	default:
-		m.expire(w.ID, e.at.Add(m.Limits.Keep))
+		if e.failure != nil { // nobody can download what it has made
+			m.removeFiles(ctx, w.ID)
+		}
 		if err := s.Forget(ctx, markOf(w.ID)); err != nil {
-			m.Failed(err)
+			m.Failed(err) // it is tried again when the job expires
 		}
 	}
 }
@@ -468,13 +495,6 @@ func (m *Manager) storeAgain(ctx context.Context, s Service) {
 	for _, e := range again {
 		m.store(ctx, s, e)
 	}
-}
-
-// expire has the rest of a job removed at a time.
-func (m *Manager) expire(id string, at time.Time) {
-	m.mu.Lock()
-	m.ends = append(m.ends, expiry{id, at})
-	m.mu.Unlock()
 }
 
 // failureOf is why a job failed, as its client learns it.

@@ -3,11 +3,8 @@ package async_test
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/async"
@@ -15,7 +12,10 @@ import (
 )
 
 // unfinished is a store that loses how jobs end, as a crash just before would.
-type unfinished struct{ async.Store }
+type unfinished struct {
+	async.Store
+	lost chan bool
+}
 
 var errCrash = errors.New("the machine stops here")
 
@@ -25,6 +25,10 @@ func (s unfinished) Update(ctx context.Context, id string, change func(*async.Jo
 			return err
 		}
 		if !j.Ended.IsZero() {
+			select {
+			case s.lost <- true:
+			default:
+			}
 			return errCrash
 		}
 		return nil
@@ -34,20 +38,12 @@ func (s unfinished) Update(ctx context.Context, id string, change func(*async.Jo
 // crash has a job done, and its end lost; then everything starts again.
 func crash(t *testing.T, e *asyncenv.Env, method, path, body string) (at string) {
 	t.Helper()
-	e.Broken = func(s async.Store) async.Store { return unfinished{s} }
+	lost := make(chan bool, 1)
+	e.Broken = func(s async.Store) async.Store { return unfinished{s, lost} }
 	e.Reopen()
 	e.Run()
 	at = e.Begin(method, path, asyncenv.All, body)
-
-	for range 6000 {
-		if e.Do("GET", at, asyncenv.All, "").Header().Get("X-Progress") == "waiting" {
-			_, err := os.Stat(filepath.Join(e.Dir, "jobs", at[strings.LastIndex(at, "/")+1:], "result"))
-			if err == nil {
-				break
-			}
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	<-lost
 
 	e.Broken = nil
 	e.Reopen()

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"time"
@@ -37,52 +38,32 @@ func (m *Manager) Start(ctx context.Context, a *fhir.Asked) (string, error) {
 	var random [16]byte
 	rand.Read(random[:])
 	id := hex.EncodeToString(random[:])
-	size := int64(len(a.Body))
-	if full := m.disk.occupy(id, a.Grant.Client, size); full != "" {
-		m.disk.free(id)
-		return "", m.full(a, full)
+	client := a.Grant.Client
+	err := m.Files.Keep(ctx, id, client, a.Body, m.Limits.Room)
+	if err == nil {
+		err = m.Store.Create(ctx, Job{
+			ID:      id,
+			Asked:   *a,
+			State:   Pending,
+			Created: m.Now(),
+			Bytes:   int64(len(a.Body)),
+		}, m.Limits.Room)
+	}
+	if err != nil {
+		m.removeFiles(context.WithoutCancel(ctx), id)
 	}
 
-	err := m.storeBody(id, a.Body)
+	for _, full := range []error{ErrFull, ErrClientFull, ErrNoRoom, ErrNoShare} {
+		if errors.Is(err, full) {
+			return "", m.full(a, full.Error())
+		}
+	}
 	if err != nil {
-		m.removeFiles(id)
 		return "", unwritable(err)
 	}
 
-	err = m.Store.Create(ctx, Job{
-		ID:      id,
-		Asked:   *a,
-		State:   Pending,
-		Created: m.Now(),
-		Bytes:   size,
-	}, m.Limits.Room)
-	if err != nil {
-		m.removeFiles(id)
-	}
-	if errors.Is(err, ErrFull) || errors.Is(err, ErrClientFull) {
-		return "", m.full(a, err.Error())
-	}
-	if err != nil {
-		return "", err
-	}
-
-	m.mu.Lock()
-	m.pending = append(m.pending, ticket{id, a.Grant.Client})
-	m.mu.Unlock()
 	m.nudge()
-
 	return id, nil
-}
-
-// storeBody puts a request's body on disk, for whenever the job is done.
-func (m *Manager) storeBody(id string, body []byte) error {
-	if len(body) == 0 {
-		return nil
-	}
-	if err := m.root.Mkdir(id, 0o700); err != nil {
-		return err
-	}
-	return m.write(id+"/"+requestFile, body)
 }
 
 // full refuses a job for which there is no room.
@@ -180,7 +161,7 @@ func (m *Manager) Status(ctx context.Context, a *fhir.Asked, id string) (*fhir.S
 		f := job.Failure
 		return nil, fhir.Refuse(f.Status, f.Code, f.Text, "")
 	case Done:
-		body, err := m.root.ReadFile(id + "/" + resultFile)
+		body, err := m.readResult(ctx, &job)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fhir.Refuse(404, "not-found", "There is no such job.", "")
 		}
@@ -194,27 +175,38 @@ func (m *Manager) Status(ctx context.Context, a *fhir.Asked, id string) (*fhir.S
 	}
 
 	return &fhir.Status{
-		Progress: m.progress(id),
+		Progress: m.progress(&job),
 		Retry:    m.pace(m.Now().Sub(job.Created)),
 	}, nil
 }
 
-// progress is how far a job is that has not ended.
-func (m *Manager) progress(id string) string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	w := m.active[id]
-	if w == nil {
-		return "waiting"
+// readResult returns the result of a job that is done.
+func (m *Manager) readResult(ctx context.Context, j *Job) ([]byte, error) {
+	f, err := m.Files.Open(ctx, j.attempt(), resultFile)
+	if err != nil {
+		return nil, err
 	}
+	body, err := io.ReadAll(f)
+	return body, errors.Join(err, f.Close())
+}
 
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.progress == "" {
+// progress is how far a job is that has not ended.
+func (m *Manager) progress(j *Job) string {
+	m.mu.Lock()
+	w := m.active[j.ID]
+	m.mu.Unlock()
+
+	text := j.Progress // of another destination
+	if w != nil {
+		text = w.reported()
+	}
+	switch {
+	case w == nil && j.State == Pending:
+		return "waiting"
+	case text == "":
 		return "begun"
 	}
-
-	return w.progress
+	return text
 }
 
 // pace is after how long a client had better ask again.
@@ -243,18 +235,14 @@ func (m *Manager) Cancel(ctx context.Context, a *fhir.Asked, id string) error {
 
 	m.mu.Lock()
 	w := m.active[id]
-	m.pending = slices.DeleteFunc(m.pending, func(t ticket) bool { return t.id == id })
-	m.ends = slices.DeleteFunc(m.ends, func(e expiry) bool { return e.id == id })
 	m.mu.Unlock()
-
 	if w != nil { // its worker removes the files
-		w.cancelled.Store(true)
-		w.cancel()
+		w.lose()
 		return nil
 	}
 
-	m.removeFiles(id)
-	m.expire(id, m.Now()) // an earlier attempt may have left a mark
+	m.removeFiles(ctx, id)
+	m.removeLater(id) // an earlier attempt may have left a mark
 	return nil
 }
 
@@ -271,7 +259,7 @@ func (m *Manager) File(ctx context.Context, a *fhir.Asked, id, name string) (*fh
 		return nil, missing
 	}
 
-	f, err := m.root.Open(id + "/" + name)
+	f, err := m.Files.Open(ctx, job.attempt(), name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, missing
 	}

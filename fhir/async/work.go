@@ -2,14 +2,12 @@ package async
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"fhirdest.example/fhir"
@@ -21,10 +19,11 @@ const (
 	resultFile  = "result"
 )
 
-// Work is a job that is being done.
+// Work is an attempt to do a job.
 type Work struct {
 	Job
 	m         *Manager
+	ctx       context.Context // ends with the attempt: its files are written until then
 	cancel    context.CancelFunc
 	cancelled atomic.Bool
 	bytes     atomic.Int64 // written
@@ -42,9 +41,9 @@ type Work struct {
 func (w *Work) Again() bool { return w.Attempts > 1 }
 
 // prepare reads the request's body, and removes what an earlier attempt left.
-func (w *Work) prepare() error {
-	body, err := w.m.root.ReadFile(w.path(requestFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (w *Work) prepare(ctx context.Context) error {
+	body, err := w.m.Files.Begin(ctx, w.attempt())
+	if err != nil {
 		return err
 	}
 
@@ -54,26 +53,22 @@ func (w *Work) prepare() error {
 
 	w.Asked.Body = body
 	w.bytes.Store(int64(len(body)))
-	dir, err := w.m.root.Open(w.ID)
-	if errors.Is(err, fs.ErrNotExist) {
-		return w.m.root.Mkdir(w.ID, 0o700)
-	}
-	if err != nil {
-		return err
-	}
-
-	names, err := dir.Readdirnames(-1)
-	err = errors.Join(err, dir.Close())
-	for _, name := range names {
-		if name != requestFile && err == nil {
-			err = w.m.root.Remove(w.path(name))
-		}
-	}
-
-	return err
+	return nil
 }
 
-func (w *Work) path(name string) string { return w.ID + "/" + name }
+// lose ends the work without a result: it was cancelled, or another destination does
+// it.
+func (w *Work) lose() {
+	w.cancelled.Store(true)
+	w.cancel()
+}
+
+// reported is how far the work is, in words.
+func (w *Work) reported() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.progress
+}
 
 // URL is where a client downloads one of the job's files.
 func (w *Work) URL(name string) string {
@@ -108,8 +103,18 @@ func (w *Work) Reached(ctx context.Context, n int64) error {
 	}
 
 	w.Job.Reached, w.noted = n, now
-	return w.m.Store.Update(ctx, w.ID, func(j *Job) error {
+	return w.update(ctx, func(j *Job) {
 		j.Reached, j.Fruitless = n, 0
+	})
+}
+
+// update changes the job, unless there was a later attempt.
+func (w *Work) update(ctx context.Context, change func(*Job)) error {
+	return w.m.Store.Update(ctx, w.ID, func(j *Job) error {
+		if j.Attempts != w.Attempts {
+			return ErrTaken
+		}
+		change(j)
 		return nil
 	})
 }
@@ -151,14 +156,14 @@ type Writer struct {
 	Size  int64
 
 	work *Work
-	file *os.File
+	file File
 	buf  *bufio.Writer
 	kind string
 }
 
 // Create makes a file that the client may download once the job is done.
 func (w *Work) Create(name, contentType string) (*Writer, error) {
-	f, err := w.m.root.OpenFile(w.path(name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := w.m.Files.Create(w.ctx, w.attempt(), name, w.m.Limits.Room)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +186,27 @@ func (a accounted) Write(p []byte) (int, error) {
 	if err := a.work.account(int64(len(p))); err != nil {
 		return 0, err
 	}
-	return a.file.Write(p)
+	n, err := a.file.Write(p)
+	return n, noRoom(err)
+}
+
+// account counts bytes that are written, and refuses those that are too many for one
+// job.
+func (w *Work) account(n int64) error {
+	if w.bytes.Add(n) > w.m.Limits.Job {
+		return fhir.Refuse(413, "too-costly",
+			"The job would make more files than one may: ask for less.", "")
+	}
+	return nil
+}
+
+// noRoom makes the error for files that have no room the client's answer.
+func noRoom(err error) error {
+	if errors.Is(err, ErrNoRoom) || errors.Is(err, ErrNoShare) {
+		return fhir.RefuseLater(413, "too-costly",
+			"There is no room: "+err.Error()+". Remove what you do not need, or try later.", 60)
+	}
+	return err
 }
 
 // Line writes one line.
@@ -197,9 +222,9 @@ func (f *Writer) Line(body []byte) error {
 // Close puts the file on disk and has it served with the job's result. Several files
 // of a job may be closed at once.
 func (f *Writer) Close() error {
-	err := errors.Join(f.buf.Flush(), f.file.Sync(), f.file.Close())
+	err := errors.Join(f.buf.Flush(), f.file.Close())
 	if err != nil {
-		return err
+		return noRoom(err)
 	}
 
 	f.work.mu.Lock()
@@ -209,41 +234,28 @@ func (f *Writer) Close() error {
 }
 
 // Abandon closes a file of work that failed.
-func (f *Writer) Abandon() { _ = f.file.Close() }
+func (f *Writer) Abandon() { f.file.Abandon() }
 
 // Finish stores the result. contentType is "" for FHIR JSON.
 func (w *Work) Finish(contentType string, body []byte) error {
 	if err := w.account(int64(len(body))); err != nil {
 		return err
 	}
+
 	w.contentType = contentType
-	return w.m.write(w.path(resultFile), body)
-}
-
-// write puts a whole file on disk.
-func (m *Manager) write(path string, body []byte) error {
-	f, err := m.root.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := w.m.Files.Create(w.ctx, w.attempt(), resultFile, w.m.Limits.Room)
 	if err != nil {
 		return err
 	}
-	_, err = bytes.NewReader(body).WriteTo(f)
-	return errors.Join(err, f.Sync(), f.Close())
+	_, err = f.Write(body)
+	return noRoom(errors.Join(err, f.Close()))
 }
 
-// removeOrphans removes directories of jobs that are not known.
-func (m *Manager) removeOrphans(known map[string]bool) error {
-	dir, err := m.root.Open(".")
-	if err != nil {
-		return err
+// unwritable makes fhir.ErrUnavailable the cause of an error when it is that the disk
+// is full.
+func unwritable(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", fhir.ErrUnavailable, err)
 	}
-
-	names, err := dir.Readdirnames(-1)
-	err = errors.Join(err, dir.Close())
-	for _, name := range names {
-		if !known[name] && err == nil {
-			err = m.root.RemoveAll(name)
-		}
-	}
-
 	return err
 }

@@ -65,11 +65,15 @@ func (p *population) open() (err error) {
 		return err
 	}
 
+	files, err := async.OpenDir(filepath.Join(p.dir, "jobs"))
+	if err != nil {
+		return err
+	}
 	o.ended = make(chan error, 1)
 	o.manager, err = async.New(background, async.Config{
 		PublicBase: base,
-		Dir:        filepath.Join(p.dir, "jobs"),
 		Store:      o.jobs,
+		Files:      files,
 		Now:        time.Now,
 		Live: func(context.Context, *fhir.Grant) (bool, error) {
 			return true, nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"go.etcd.io/bbolt"
@@ -22,6 +24,16 @@ type Jobs struct {
 	db     *bbolt.DB
 	file   string
 	health *health
+
+	mu     sync.Mutex // guards the field below
+	leases map[string]lease
+}
+
+// lease is one of the leases of jobs. They are in memory alone: one process has the
+// file open, and when it ends, so do they.
+type lease struct {
+	ends     time.Time
+	progress string
 }
 
 var _ async.Store = (*Jobs)(nil)
@@ -51,6 +63,7 @@ func OpenJobs(path string, o Options) (*Jobs, error) {
 		db:     db,
 		file:   path,
 		health: &health{},
+		leases: map[string]lease{},
 	}, nil
 }
 
@@ -99,7 +112,97 @@ func (s *Jobs) Job(ctx context.Context, id string) (job async.Job, err error) {
 		job, err = s.get(tx.Bucket([]byte("jobs")), id)
 		return err
 	})
+	job.Progress = s.leaseOf(id).progress
 	return job, err
+}
+
+func (s *Jobs) leaseOf(id string) lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leases[id]
+}
+
+// setLease begins a lease.
+func (s *Jobs) setLease(id string, d time.Duration, progress string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leases[id] = lease{
+		ends:     time.Now().Add(d),
+		progress: progress,
+	}
+}
+
+func (s *Jobs) endLease(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.leases, id)
+}
+
+// Claim implements async.Store.
+func (s *Jobs) Claim(ctx context.Context, d time.Duration, busy []string) (job async.Job, err error) {
+	claimable := func(j *async.Job) bool {
+		return (j.State == async.Pending || j.State == async.Running && time.Now().After(s.leaseOf(j.ID).ends)) &&
+			!slices.Contains(busy, j.Asked.Grant.Client)
+	}
+
+	var candidates []async.Job // the transaction that changes one does not look through all
+	err = s.Jobs(ctx, func(j async.Job) bool {
+		if claimable(&j) {
+			candidates = append(candidates, j)
+		}
+		return true
+	})
+	if err != nil {
+		return job, err
+	}
+
+	errTaken := errors.New("it is another's")
+	for _, c := range candidates {
+		err := s.Update(ctx, c.ID, func(j *async.Job) error {
+			if !claimable(j) {
+				return errTaken
+			}
+			j.Begin()
+			job = *j
+			s.setLease(j.ID, d, "")
+			return nil
+		})
+		switch {
+		case err == nil:
+			return job, nil
+		case errors.Is(err, errTaken), errors.Is(err, async.ErrNoJob):
+			continue
+		}
+
+		s.endLease(c.ID)
+		return async.Job{}, err
+	}
+	return async.Job{}, async.ErrNoJob
+}
+
+// Renew implements async.Store.
+func (s *Jobs) Renew(ctx context.Context, a async.Attempt, d time.Duration, progress string) error {
+	job, err := s.Job(ctx, a.Job)
+	switch {
+	case err != nil:
+		return err
+	case job.Attempts != a.Number || job.State != async.Running:
+		return async.ErrTaken
+	}
+
+	s.setLease(a.Job, d, progress)
+	return nil
+}
+
+// Over implements async.Store.
+func (s *Jobs) Over(ctx context.Context, at time.Time) (ids []string, err error) {
+	err = s.Jobs(ctx, func(j async.Job) bool {
+		if !j.Ended.IsZero() && !j.Expires.After(at) {
+			ids = append(ids, j.ID)
+		}
+		return true
+	})
+	return ids, err
 }
 
 // Jobs implements async.Store.
@@ -144,12 +247,16 @@ func (s *Jobs) Update(ctx context.Context, id string, change func(*async.Job) er
 
 // Remove implements async.Store.
 func (s *Jobs) Remove(ctx context.Context, id string) error {
-	return s.update(ctx, func(b *bbolt.Bucket) error {
+	err := s.update(ctx, func(b *bbolt.Bucket) error {
 		if b.Get([]byte(id)) == nil {
 			return async.ErrNoJob
 		}
 		return b.Delete([]byte(id))
 	})
+	if err == nil {
+		s.endLease(id)
+	}
+	return err
 }
 
 func (s *Jobs) update(ctx context.Context, change func(*bbolt.Bucket) error) error {

@@ -77,10 +77,12 @@ func (e *Env) Open() {
 	if e.Broken != nil {
 		store = e.Broken(store)
 	}
+	files, err := async.OpenDir(filepath.Join(e.Dir, "jobs"))
+	e.Must(err)
 	e.Manager, err = async.New(e.t.Context(), async.Config{
 		PublicBase: Base,
-		Dir:        filepath.Join(e.Dir, "jobs"),
 		Store:      store,
+		Files:      files,
 		Now:        e.Now,
 		Live: func(context.Context, *fhir.Grant) (bool, error) {
 			return !e.Gone.Load(), nil

@@ -22,6 +22,17 @@ type Subject struct {
 	Store async.Store
 	// Reopen closes the store and opens it again on the same data.
 	Reopen func(*testing.T) async.Store
+	// Second is another destination's store on the same data; nil where one process
+	// alone may have them.
+	Second async.Store
+}
+
+// any returns one of the destinations' stores.
+func (s Subject) any(i int) async.Store {
+	if i%2 == 1 && s.Second != nil {
+		return s.Second
+	}
+	return s.Store
 }
 
 // StoreTest holds an empty store against what package async relies on.
@@ -34,6 +45,11 @@ func StoreTest(t *testing.T, open func(t *testing.T) Subject) {
 		"removal":                         removal,
 		"the oldest first":                order,
 		"a context that has ended before": ended,
+		"claims":                          claims,
+		"claims, at the same time":        claimsTogether,
+		"a lease that ends":               leases,
+		"a lease that is renewed":         renewals,
+		"jobs that are over":              over,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -75,6 +91,8 @@ func Job(id, client string, created time.Time) async.Job {
 var (
 	noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	wide = async.Room{
+		Disk:      1 << 40,
+		Share:     1 << 40,
 		All:       100,
 		PerClient: 100,
 		Active:    100,
@@ -110,6 +128,8 @@ func room(t *testing.T, sub Subject) {
 	s := sub.Store
 	r := async.Room{
 		All:       4,
+		Disk:      1 << 40,
+		Share:     1 << 40,
 		PerClient: 3,
 		Active:    2,
 	}
@@ -136,6 +156,8 @@ func roomTogether(t *testing.T, sub Subject) {
 	const n = 20
 	r := async.Room{
 		All:       100,
+		Disk:      1 << 40,
+		Share:     1 << 40,
 		PerClient: 100,
 		Active:    5,
 	}
@@ -146,7 +168,7 @@ func roomTogether(t *testing.T, sub Subject) {
 
 	for i := range n {
 		work.Go(func() {
-			if sub.Store.Create(context.Background(), Job(fmt.Sprint("j", i), "c1", noon), r) == nil {
+			if sub.any(i).Create(context.Background(), Job(fmt.Sprint("j", i), "c1", noon), r) == nil {
 				mu.Lock()
 				stored++
 				mu.Unlock()
