@@ -253,7 +253,7 @@ var table = []row{
 		reason: "Bolt files; implements the interfaces that its callers declare",
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
-			"server/bolt/packed", "server/oauth", "server/audit", "server/people", "server/tiered",
+			"server/bolt/packed", "server/carry", "server/oauth", "server/audit", "server/people", "server/tiered",
 			"server/lab", "udap/conform", "server/shared", "certs/disk",
 		},
 		others: []string{bbolt, strict},
@@ -284,6 +284,12 @@ var table = []row{
 		reason: "empty databases for tests",
 		ours:   []string{"server/postgres", "server/postgres/local"},
 		others: []string{pgx},
+	},
+	{
+		room:   "server/carry",
+		reason: "rows of no engine; copy a destination from one engine to another",
+		ours:   []string{"fhir", "fhir/trail", "server/oauth"},
+		less:   []string{"net", "net/http", "os", "encoding/json"},
 	},
 	{
 		room:   "server/bolt/packed",

@@ -1,7 +1,7 @@
 package bolt
 
 import (
-	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -17,6 +17,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"go.etcd.io/bbolt"
+
+	"fhirdest.example/server/carry"
 )
 
 // Backup is the content of backup.json, beside the copies of both files.
@@ -65,7 +67,7 @@ func WriteBackup(data, dir, public string, now time.Time) (*Backup, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer held.close()
+	defer held.close() // nothing was written
 
 	b := &Backup{
 		Version: backupVersion,
@@ -88,6 +90,75 @@ func WriteBackup(data, dir, public string, now time.Time) (*Backup, error) {
 	}
 
 	return b, writeDescription(filepath.Join(dir, backupName), b)
+}
+
+// WriteBackupOf makes a backup of a destination that another engine keeps: Bolt files
+// with its rows. They are read again and compared with what was copied before they are
+// described in backup.json.
+func WriteBackupOf(
+	ctx context.Context, from carry.Source, dir, public string, now time.Time, p carry.Progress,
+) (*Backup, error) {
+	if err := roomForBackup(dir); err != nil {
+		return nil, err
+	}
+
+	b, err := writeImage(ctx, from, dir, p)
+	if err != nil {
+		return nil, errors.Join(err, removeAll(dir))
+	}
+	b.Version = backupVersion
+	b.Public = public
+	b.Made = now.UTC().Truncate(time.Second)
+	return b, writeDescription(filepath.Join(dir, backupName), b)
+}
+
+func writeImage(
+	ctx context.Context, from carry.Source, dir string, p carry.Progress,
+) (*Backup, error) {
+	to, err := makeImage(dir)
+	if err != nil {
+		return nil, err
+	}
+	copied, err := carry.Copy(ctx, from, to, p)
+	if err := errors.Join(err, to.close()); err != nil {
+		return nil, err
+	}
+
+	made, err := OpenImage(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = carry.Verify(ctx, made, copied, p)
+	if err := errors.Join(err, made.Close()); err != nil {
+		return nil, err
+	}
+
+	b := new(Backup)
+	for _, k := range kept() {
+		path := filepath.Join(dir, k.name)
+		f, err := describe(path)
+		if err == nil {
+			err = checkCopy(path, k.schema)
+		}
+		if err != nil {
+			return nil, err
+		}
+		f.Name = k.name
+		b.Files = append(b.Files, f)
+	}
+	return b, nil
+}
+
+// OpenBackup checks a backup of the destination with this base URL, and opens it.
+func OpenBackup(dir, public string) (*Image, error) {
+	b, err := ReadBackup(dir)
+	if err == nil {
+		err = b.Fits(dir, public)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return OpenImage(dir)
 }
 
 // removeAll takes back the copies of a backup that failed.
@@ -134,12 +205,13 @@ func roomForBackup(dir string) error {
 // file that is not there, or too damaged to open, is nil.
 type opened []*bbolt.DB
 
-func (o opened) close() {
+func (o opened) close() (err error) {
 	for _, db := range o {
 		if db != nil {
-			_ = db.Close() // nothing was written
+			err = errors.Join(err, db.Close())
 		}
 	}
+	return err
 }
 
 // openAll locks the files of a data directory, all or none. A file that is not there or
@@ -151,8 +223,7 @@ func openAll(data string, replace bool) (opened, error) {
 		db, err := openThere(path)
 		out = append(out, db)
 		if err != nil && (!replace || errors.Is(err, ErrInUse) || errors.Is(err, fs.ErrPermission)) {
-			out.close()
-			return nil, err
+			return nil, errors.Join(err, out.close())
 		}
 	}
 
@@ -311,40 +382,43 @@ func readDescription(path string) (*Backup, error) {
 	return b, nil
 }
 
-func checkDigest(path string, want BackupFile) error {
+// describe returns the size and digest of a copy.
+func describe(path string) (d BackupFile, err error) {
 	f, err := os.Open(path)
+	if err == nil {
+		sum := sha256.New()
+		d.Size, err = io.Copy(sum, f)
+		d.SHA256 = hex.EncodeToString(sum.Sum(nil))
+		err = errors.Join(err, f.Close())
+	}
 	if err != nil {
-		return &Error{
+		err = &Error{
 			Path:    path,
 			Problem: "cannot be read: " + err.Error(),
 			Hint:    "take another backup",
 			Err:     err,
 		}
 	}
-	defer f.Close()
+	return d, err
+}
 
-	sum := sha256.New()
-	size, err := io.Copy(sum, f)
-	switch got := hex.EncodeToString(sum.Sum(nil)); {
+func checkDigest(path string, want BackupFile) error {
+	got, err := describe(path)
+	switch {
 	case err != nil:
-		return &Error{
-			Path:    path,
-			Problem: "cannot be read: " + err.Error(),
-			Hint:    "take another backup",
-			Err:     err,
-		}
+		return err
 
-	case size != want.Size:
+	case got.Size != want.Size:
 		return &Error{
 			Path:    path,
-			Problem: fmt.Sprintf("has %d bytes; the backup wrote %d", size, want.Size),
+			Problem: fmt.Sprintf("has %d bytes; the backup wrote %d", got.Size, want.Size),
 			Hint:    "the copy was cut or grew: take another backup",
 		}
 
-	case got != want.SHA256:
+	case got.SHA256 != want.SHA256:
 		return &Error{
 			Path:    path,
-			Problem: "has SHA-256 " + got + "; the backup wrote " + want.SHA256,
+			Problem: "has SHA-256 " + got.SHA256 + "; the backup wrote " + want.SHA256,
 			Hint:    "the copy was changed: take another backup",
 		}
 	}
@@ -393,138 +467,4 @@ func checkPages(db *bbolt.DB, path string) error {
 	}
 
 	return nil
-}
-
-// Restore puts the copies of a backup in the place of a data directory's files
-// and returns where those went. It is refused with ErrInUse while a server
-// runs, and changes nothing before every copy is checked and belongs to the
-// destination with this base URL.
-//
-// What the backup does not know must not come to life again: a jti that was
-// used since, or a token that was revoked since. So the restored file refuses
-// every JWT that could have been accepted up to now (ErrRestored), and holds no
-// token: each client asks for a new one. Registrations are as they were when
-// the backup was made.
-func Restore(data, dir, public string, now time.Time) (replaced []string, err error) {
-	b, err := ReadBackup(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.Fits(dir, public); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(data, dirMode); err != nil {
-		return nil, &Error{
-			Path:    data,
-			Problem: "cannot be made: " + err.Error(),
-			Err:     err,
-		}
-	}
-
-	held, err := openAll(data, true)
-	if err != nil {
-		return nil, err
-	}
-	defer held.close()
-
-	return replaceAll(data, dir, now)
-}
-
-// replaceAll makes both new files complete before it touches an old one.
-func replaceAll(data, dir string, now time.Time) (replaced []string, err error) {
-	for _, k := range kept() {
-		temporary := filepath.Join(data, k.name+".restoring")
-		defer os.Remove(temporary)
-		if err := copyIn(filepath.Join(dir, k.name), temporary, k, now); err != nil {
-			return nil, &Error{
-				Path:    temporary,
-				Problem: "cannot be written: " + err.Error(),
-				Hint:    "is there space on the disk? nothing was changed",
-				Err:     err,
-			}
-		}
-	}
-
-	stamp := ".replaced-" + now.UTC().Format("20060102T150405.000Z")
-	for _, k := range kept() {
-		path := filepath.Join(data, k.name)
-		if err := os.Link(path, path+stamp); err == nil {
-			replaced = append(replaced, path+stamp)
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return replaced, &Error{
-				Path:    path,
-				Problem: "cannot be kept under another name: " + err.Error(),
-				Hint:    "move it away yourself, and restore again",
-				Err:     err,
-			}
-		}
-
-		if err := os.Rename(path+".restoring", path); err != nil {
-			return replaced, &Error{
-				Path:    path,
-				Problem: "cannot be replaced: " + err.Error(),
-				Hint:    "restore again",
-				Err:     err,
-			}
-		}
-	}
-
-	return replaced, disk.SyncDir(data)
-}
-
-func copyIn(from, to string, k keptFile, now time.Time) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
-	if err != nil {
-		return err
-	}
-
-	_, err = io.Copy(out, in)
-	if err = errors.Join(err, out.Sync(), out.Close()); err != nil ||
-		k.schema.Kind != trustSchema().Kind {
-		return err
-	}
-
-	return markRestored(to, now)
-}
-
-// notRestored are the buckets whose rows may have been revoked, withdrawn or ended
-// since a backup was made.
-var notRestored = [][]byte{
-	tokensBucket, grantsBucket, subjectsBucket, grantExpiriesBucket, launchesBucket, sessionsBucket, consentsBucket}
-
-// markRestored writes the moment of the restore into a trust file and drops
-// what is not restored.
-func markRestored(path string, now time.Time) error {
-	db, err := bbolt.Open(path, fileMode, Options{NoFreelistSync: true}.bolt())
-	if err != nil {
-		return err
-	}
-
-	if err := migrate(db, trustSchema()); err != nil {
-		return errors.Join(err, db.Close())
-	}
-
-	err = db.Update(func(tx *bbolt.Tx) error {
-		var err error
-		for _, name := range notRestored {
-			gone := tx.DeleteBucket(name)
-			_, made := tx.CreateBucket(name)
-			err = errors.Join(err, gone, made)
-		}
-
-		meta, mark := tx.Bucket(metaBucket), restoredMark(now.Unix())
-		before, ok := metaRows.get(meta, restoredKey)
-		if ok && bytes.Compare(before, mark) >= 0 {
-			return err // the backup itself was restored by a clock ahead of ours
-		}
-
-		return errors.Join(err, metaRows.put(meta, restoredKey, mark))
-	})
-	return errors.Join(err, db.Close())
 }

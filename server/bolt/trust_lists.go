@@ -32,8 +32,13 @@ func (t *Trust) LoadCRL(key string) (l fetch.StoredCRL, ok bool, err error) {
 
 // SaveCRL keeps a revocation list in the place of the former one.
 func (t *Trust) SaveCRL(key string, l fetch.StoredCRL) error {
-	record := append(binary.BigEndian.AppendUint64(nil, uint64(l.Fetched.Unix())), l.DER...)
+	record := listOf(l.Fetched, l.DER)
 	return t.commits.Do(context.Background(), func(b *trustBatch) error {
 		return listRows.put(b.writable(listsBucket), []byte(key), bytes.Clone(record))
 	})
+}
+
+// listOf is the record of a list.
+func listOf(fetched time.Time, der []byte) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, uint64(fetched.Unix())), der...)
 }
