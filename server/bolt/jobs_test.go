@@ -33,3 +33,24 @@ func TestJobs(t *testing.T) {
 		}
 	})
 }
+
+// The files of jobs in a directory, beside jobs.bolt.
+func TestJobFiles(t *testing.T) {
+	asynctest.FilesTest(t, func(t *testing.T) asynctest.FilesSubject {
+		s, err := bolt.OpenJobs(filepath.Join(t.TempDir(), "jobs.bolt"), bolt.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+
+		files, err := async.OpenDir(filepath.Join(t.TempDir(), "jobs"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = files.Close() })
+		return asynctest.FilesSubject{
+			Store: s,
+			Files: files,
+		}
+	})
+}
