@@ -112,7 +112,7 @@ func unopened(cs *complaint.List, err error) {
 // exposed complains about a data directory that other accounts may write to:
 // they could put files in place of ours.
 func exposed(cs *complaint.List, dir string) {
-	if st, err := os.Stat(dir); err == nil && st.Mode().Perm()&0o022 != 0 {
+	if st, err := os.Stat(dir); err == nil && disk.Shared(dir)&0o022 != 0 {
 		cs.Add(
 			"chmod 700 "+dir,
 			"data: others may write to %s (mode %04o)",

@@ -136,7 +136,7 @@ func lineTable(program string) (pcln []byte, text uint64, err error) {
 
 	f, err := macho.Open(program)
 	if err != nil {
-		return nil, 0, errors.New("neither ELF nor Mach-O")
+		return nil, 0, hidden{"the gateway's binary is neither ELF nor Mach-O"}
 	}
 	defer f.Close()
 

@@ -269,7 +269,10 @@ func (p *pending) close() error {
 	err := unshare(p.page)
 	p.page = nil
 
-	return errors.Join(gone, err, p.file.Close())
+	if closed := p.file.Close(); !errors.Is(closed, os.ErrClosed) {
+		err = errors.Join(err, closed)
+	}
+	return errors.Join(gone, err)
 }
 
 // remove removes the page, if it is still there and this one.
@@ -280,6 +283,11 @@ func (p *pending) remove() error {
 	}
 	if there, err := os.Stat(p.path); err != nil || !os.SameFile(own, there) {
 		return nil
+	}
+	if !removesOpen {
+		if err := p.file.Close(); err != nil {
+			return err
+		}
 	}
 	if err := os.Remove(p.path); !errors.Is(err, os.ErrNotExist) {
 		return err

@@ -7,6 +7,9 @@ import (
 	"syscall"
 )
 
+// removesOpen reports whether a file that is open can be removed.
+const removesOpen = true
+
 // share maps the beginning of a file, so that stores into the page are stores into the file.
 func share(f *os.File, size int) ([]byte, error) {
 	return syscall.Mmap(

@@ -36,9 +36,8 @@ func Find(ctx context.Context, into string, names ...string) (Programs, error) {
 func Beside(dir string, names []string) Programs {
 	ps := Programs{}
 	for _, name := range names {
-		path := filepath.Join(dir, name)
-		if st, err := os.Stat(path); err != nil || !st.Mode().IsRegular() ||
-			st.Mode().Perm()&0o111 == 0 {
+		path, err := exec.LookPath(filepath.Join(dir, name))
+		if err != nil {
 			return nil
 		}
 		ps[name] = path
