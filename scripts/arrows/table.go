@@ -288,7 +288,7 @@ var table = []row{
 	{
 		room:   "server/carry",
 		reason: "rows of no engine; copy a destination from one engine to another",
-		ours:   []string{"fhir", "fhir/trail", "server/oauth"},
+		ours:   []string{"fhir", "fhir/trail", "server/bolt/packed", "server/oauth"},
 		less:   []string{"net", "net/http", "os", "encoding/json"},
 	},
 	{

@@ -12,16 +12,89 @@ import (
 
 	"fhirdest.example/fhir/trail"
 	"fhirdest.example/server/bolt/packed"
+	"fhirdest.example/server/carry"
 )
 
-// Extent implements trail.Reader: the file has one chain.
-func (s *auditLog) Extent(context.Context) (trail.Extent, error) {
-	anchor, err := s.place(anchorKey)
-	head, failed := s.place(headKey)
-	return trail.Extent{Chains: []trail.Chain{{
-		Anchor: anchor,
-		Head:   head,
-	}}}, errors.Join(err, failed)
+// Names of settings. A file that was restored from the backup of a database has the
+// chains of the destinations on it, which end there: each under chainPrefix and its
+// name, with the places of anchor and head. What joined their commits goes on when the
+// file is restored into a database.
+var (
+	chainPrefix = []byte("audit-chain:")
+	joinedKey   = []byte(carry.Joined)
+	newestKey   = []byte(carry.Newest)
+)
+
+// Extent implements trail.Reader.
+func (s *auditLog) Extent(context.Context) (e trail.Extent, err error) {
+	own := trail.Chain{}
+	var failed [4]error
+	own.Anchor, failed[0] = s.place(anchorKey)
+	own.Head, failed[1] = s.place(headKey)
+	e.Joined, failed[2] = s.hash(joinedKey)
+	e.Newest, failed[3] = s.hash(newestKey)
+	if err := errors.Join(failed[:]...); err != nil {
+		return e, err
+	}
+
+	e.Chains = append(e.Chains, own)
+	settings := s.in(settingsTable)
+	c := settings.Cursor()
+	for k, v := c.Seek(chainPrefix); bytes.HasPrefix(k, chainPrefix); k, v = c.Next() {
+		chain, err := s.foreign(k, v)
+		if err != nil {
+			return e, err
+		}
+		e.Chains = append(e.Chains, chain)
+	}
+	return e, nil
+}
+
+// foreign decodes a setting of the chain of another destination.
+func (s *auditLog) foreign(k, sealed []byte) (c trail.Chain, err error) {
+	settings := s.in(settingsTable)
+	v, err := settings.unseal(k, sealed)
+	if err != nil {
+		return c, err
+	}
+	if len(v) != 2*placeLength {
+		return c, settings.damaged(k, "is no chain of records")
+	}
+
+	c.Name = string(k[len(chainPrefix):])
+	c.Anchor, _ = decodePlace(v[:placeLength])
+	c.Head, _ = decodePlace(v[placeLength:])
+	return c, nil
+}
+
+// putChain stores the extent of a chain.
+func (s *auditLog) putChain(c trail.Chain) error {
+	if c.Name == "" {
+		return errors.Join(s.putPlace(anchorKey, c.Anchor), s.putPlace(headKey, c.Head))
+	}
+	key := append(bytes.Clone(chainPrefix), c.Name...)
+	return s.in(settingsTable).put(key, appendPlace(appendPlace(nil, c.Anchor), c.Head))
+}
+
+// hash reads a hash from the settings; zero when there is none.
+func (s *auditLog) hash(key []byte) (h trail.Hash, err error) {
+	v, err := s.in(settingsTable).get(key)
+	if v == nil {
+		return h, err
+	}
+	if len(v) != len(h) {
+		return h, s.in(settingsTable).damaged(key, "is no hash")
+	}
+	return trail.Hash(v), nil
+}
+
+// expired returns the number up to which records were removed.
+func (s *auditLog) expired() (doc uint64, err error) {
+	e, err := s.Extent(context.Background())
+	for _, c := range e.Chains {
+		doc = max(doc, c.Anchor.Doc)
+	}
+	return doc, err
 }
 
 // Links implements trail.Reader.
@@ -92,8 +165,12 @@ func eachLink(b *packed.Block, after uint64, f func(trail.Link) bool) (more bool
 		}
 
 		link := trail.Link{
+			Chain:    b.Chain,
 			Place:    b.Place(i).Next(doc, l.Packed),
 			Previous: l.Previous,
+		}
+		if i == len(b.Links)-1 {
+			link.Joint = b.Joint
 		}
 		link.Record, link.Err = l.Unpack()
 		if !f(link) {
@@ -106,17 +183,21 @@ func eachLink(b *packed.Block, after uint64, f func(trail.Link) bool) (more bool
 // Check implements trail.Reader. Every number was given to a resource or to a record,
 // and every row of records has its row in the log of changes.
 func (s *auditLog) Check(ctx context.Context, f func(trail.Finding)) error {
-	head, err := s.place(headKey)
+	extent, err := s.Extent(ctx)
 	if err != nil {
 		return err
+	}
+	var records uint64
+	for _, c := range extent.Chains {
+		records += c.Head.Sequence
 	}
 
 	docs := s.in(docsTable)
 	resources := uint64(docs.Stats().KeyN)
-	if given := docs.Sequence(); given != resources+head.Sequence {
+	if given := docs.Sequence(); given != resources+records {
 		f(trail.Finding{Problem: fmt.Sprintf(
 			"%d numbers were given; there are %d resources, and %d records by the end of the chain",
-			given, resources, head.Sequence)})
+			given, resources, records)})
 	}
 	return s.checkLogged(ctx, f)
 }
@@ -147,7 +228,7 @@ func (s *auditLog) checkLogged(ctx context.Context, f func(trail.Finding)) error
 
 		first, n := keyNumber(k), uint64(0)
 		if len(v) > 0 {
-			n, _ = binary.Uvarint(v)
+			n = packed.Records(v)
 		}
 		err := h.set(at, change)
 		if err != nil || at == nil || k == nil || h.version != 1 ||
@@ -165,11 +246,11 @@ func (s *auditLog) checkLogged(ctx context.Context, f func(trail.Finding)) error
 }
 
 // Expire implements fhir.AuditStore. It removes whole blocks, those that are in
-// their place in the chain: what was altered stays, for Verify to find.
+// their place in their chain: what was altered stays, for Verify to find.
 func (s *auditLog) Expire(
 	ctx context.Context, before time.Time, most int,
 ) (removed int, err error) {
-	anchor, err := s.place(anchorKey)
+	x, err := s.expiring(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -189,12 +270,10 @@ func (s *auditLog) Expire(
 		if !b.Before(before) {
 			break
 		}
-		end, ok := b.Follow(anchor)
-		if !ok {
+		if !x.follow(b) {
 			return 0, records.damaged(k, "does not follow the records that were removed before")
 		}
 
-		anchor = end
 		removed += len(b.Links)
 		gone = append(gone, bytes.Clone(k))
 	}
@@ -206,7 +285,56 @@ func (s *auditLog) Expire(
 	for _, k := range gone {
 		err = errors.Join(err, records.Delete(k))
 	}
-	return removed, errors.Join(err, s.putPlace(anchorKey, anchor), s.forget(anchor.Doc))
+	return removed, errors.Join(err, x.put(s), s.forget(x.doc))
+}
+
+// expiring is how far records are removed from the chains.
+type expiring struct {
+	chains map[string]*trail.Chain
+	joined trail.Hash
+	doc    uint64 // number of the last record
+}
+
+func (s *auditLog) expiring(ctx context.Context) (*expiring, error) {
+	e, err := s.Extent(ctx)
+	x := &expiring{
+		chains: map[string]*trail.Chain{},
+		joined: e.Joined,
+	}
+	for _, c := range e.Chains {
+		x.chains[c.Name] = &c
+	}
+	return x, err
+}
+
+// follow moves the anchor of a chain to the end of the block, if it is the next.
+func (x *expiring) follow(b *packed.Block) bool {
+	c := x.chains[b.Chain]
+	if c == nil {
+		return false
+	}
+	end, ok := b.Follow(c.Anchor)
+	if !ok {
+		return false
+	}
+
+	c.Anchor = end
+	x.doc = end.Doc
+	if b.Joint != nil {
+		x.joined = b.Joint.Next(b.Chain, end)
+	}
+	return true
+}
+
+// put stores the anchors.
+func (x *expiring) put(s *auditLog) (err error) {
+	for _, c := range x.chains {
+		err = errors.Join(err, s.putChain(*c))
+	}
+	if x.joined != (trail.Hash{}) {
+		err = errors.Join(err, s.in(settingsTable).put(joinedKey, x.joined[:]))
+	}
+	return err
 }
 
 // forget removes what the log of changes and the index have of records up to a number.

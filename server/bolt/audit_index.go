@@ -96,12 +96,12 @@ func (s *auditLog) eachTail(
 func (s *auditLog) Scan(
 	ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool,
 ) error {
-	anchor, err := s.place(anchorKey)
+	expired, err := s.expired()
 	if err != nil {
 		return err
 	}
 	kept := func(term []byte, doc uint64) bool {
-		return doc <= anchor.Doc || f(term, doc) // a segment may also have records that are gone
+		return doc <= expired || f(term, doc) // a segment may also have records that are gone
 	}
 
 	segments := s.in(segmentsTable)

@@ -104,22 +104,39 @@ func (s *auditLog) place(key []byte) (trail.Place, error) {
 	if v == nil {
 		return trail.Place{}, err
 	}
-	if len(v) != placeLength {
+	p, ok := decodePlace(v)
+	if !ok {
 		return trail.Place{}, settings.damaged(key, "is no place in the chain of records")
 	}
-	return trail.Place{
-		Sequence: binary.BigEndian.Uint64(v),
-		Doc:      binary.BigEndian.Uint64(v[8:]),
-		Hash:     trail.Hash(v[16:]),
-	}, nil
+	return p, nil
 }
 
 // placeLength is the length of a place: two numbers and a hash.
 const placeLength = 16 + len(trail.Hash{})
 
+func decodePlace(v []byte) (p trail.Place, ok bool) {
+	if len(v) != placeLength {
+		return p, false
+	}
+	return trail.Place{
+		Sequence: binary.BigEndian.Uint64(v),
+		Doc:      binary.BigEndian.Uint64(v[8:]),
+		Hash:     trail.Hash(v[16:]),
+	}, true
+}
+
+func appendPlace(b []byte, p trail.Place) []byte {
+	b = binary.BigEndian.AppendUint64(b, p.Sequence)
+	b = binary.BigEndian.AppendUint64(b, p.Doc)
+	return append(b, p.Hash[:]...)
+}
+
+// putPlace stores a place; that before the first record is not stored.
 func (s *auditLog) putPlace(key []byte, p trail.Place) error {
-	v := binary.BigEndian.AppendUint64(number(p.Sequence), p.Doc)
-	return s.in(settingsTable).put(key, append(v, p.Hash[:]...))
+	if p.Sequence == 0 {
+		return nil
+	}
+	return s.in(settingsTable).put(key, appendPlace(nil, p))
 }
 
 // Record implements fhir.AuditReader.
@@ -139,8 +156,8 @@ func (s *auditLog) neverGiven(doc uint64) error {
 		return nil
 	}
 
-	anchor, err := s.place(anchorKey)
-	if err != nil || doc <= anchor.Doc {
+	expired, err := s.expired()
+	if err != nil || doc <= expired {
 		return err
 	}
 	return s.in(recordsTable).damaged(

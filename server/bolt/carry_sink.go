@@ -11,7 +11,6 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"fhirdest.example/server/bolt/packed"
 	"fhirdest.example/server/carry"
 	"fhirdest.example/server/oauth"
 )
@@ -238,34 +237,21 @@ func (im *newImage) term(t *carry.Term) error {
 // chain comes behind the changes, so that what was forgotten of them is known.
 func (im *newImage) chain(c *carry.Chain) error {
 	s := &im.state.audit
-	if c.Name != "" {
-		return fmt.Errorf("a file holds one chain, and not %q", c.Name)
-	}
-	var err error
-	if c.Anchor.Sequence > 0 {
-		err = s.putPlace(anchorKey, c.Anchor)
-	}
-	if c.Head.Sequence > 0 {
-		err = errors.Join(err, s.putPlace(headKey, c.Head))
-	}
+	err := s.putChain(c.Chain)
 	if last := s.in(logTable).Sequence(); last > im.newest {
 		err = errors.Join(err, s.in(settingsTable).put(forgottenKey, number(last)))
 	}
 	return err
 }
 
-func (im *newImage) block(l *carry.Block) error {
+func (im *newImage) block(b *carry.Block) error {
 	s := &im.state.audit
-	b, ok := packed.Decode(number(l.First), l.Body)
-	if !ok {
-		return fmt.Errorf("the row of record %d %s", l.First, noBlock)
-	}
-
-	im.bytes += len(l.Body)
+	body := b.Encode()
+	im.bytes += len(body)
 	rows := s.in(recordsTable)
 	rows.FillPercent = 0.9
 	return errors.Join(
-		rows.put(number(l.First), bytes.Clone(l.Body)),
+		rows.put(number(b.First), body),
 		s.lengthenTail(uint64(len(b.Links))),
 	)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"go.etcd.io/bbolt"
 
+	"fhirdest.example/server/bolt/packed"
 	"fhirdest.example/server/carry"
 )
 
@@ -301,6 +302,9 @@ func (s *state) eachSetting(f func(carry.Row) error) error {
 	}
 
 	return s.in(settingsTable).eachRow(func(k, v []byte) error {
+		if bytes.HasPrefix(k, chainPrefix) {
+			return nil
+		}
 		for _, name := range ofAudit {
 			if bytes.Equal(k, name) {
 				return nil
@@ -354,6 +358,9 @@ func (s *auditLog) eachChain(f func(carry.Row) error) error {
 		return err
 	}
 	for _, c := range extent.Chains {
+		if c.Head.Sequence == 0 {
+			continue // it has had no records yet
+		}
 		if err := f(&carry.Chain{Chain: c}); err != nil {
 			return err
 		}
@@ -363,13 +370,11 @@ func (s *auditLog) eachChain(f func(carry.Row) error) error {
 
 func (s *auditLog) eachBlock(f func(carry.Row) error) error {
 	return s.in(recordsTable).eachRow(func(k, v []byte) error {
-		if len(k) != 8 {
+		b, ok := packed.Decode(k, v)
+		if !ok {
 			return s.in(recordsTable).damaged(k, noBlock)
 		}
-		return f(&carry.Block{
-			First: binary.BigEndian.Uint64(k),
-			Body:  v,
-		})
+		return f(&carry.Block{Block: *b})
 	})
 }
 

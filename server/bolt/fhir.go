@@ -28,7 +28,7 @@ type FHIR struct {
 
 var fhirSchema = Schema{
 	Kind:    "fhir",
-	Version: 6,
+	Version: 7,
 	Buckets: []string{
 		"docs", "ids", "versions", "index", "segments", "records", "log", "settings",
 	},
@@ -40,6 +40,7 @@ var fhirSchema = Schema{
 			return db.Update(dropIndexOf)
 		},
 		5: chainRecords,
+		6: func(*bbolt.DB) error { return nil }, // which knew no chain but its own
 	},
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/search"
+	"fhirdest.example/server/bolt/packed"
 )
 
 // state is one transaction seen as fhir.Resources and fhir.ResourceStore.
@@ -368,11 +369,10 @@ func (s *state) checkNumbers() error {
 		last = binary.BigEndian.Uint64(k)
 	}
 	if k, v := records.Cursor().Last(); len(k) == 8 {
-		n, _ := binary.Uvarint(v)
-		last = max(last, binary.BigEndian.Uint64(k)+n-1)
+		last = max(last, keyNumber(k)+packed.Records(v)-1)
 	}
-	if anchor, err := s.audit.place(anchorKey); err == nil {
-		last = max(last, anchor.Doc)
+	if expired, err := s.audit.expired(); err == nil {
+		last = max(last, expired)
 	}
 	if n := docs.Sequence(); n != last {
 		return docs.damaged(

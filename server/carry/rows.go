@@ -6,6 +6,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/trail"
+	"fhirdest.example/server/bolt/packed"
 	"fhirdest.example/server/oauth"
 )
 
@@ -69,6 +70,14 @@ const (
 	LastChange = "last-change" // in the log of changes
 )
 
+// Names of settings of resources that a file keeps for a database: hashes of commits
+// of records, see trail.Extent. They are there only if the chains of several destinations
+// were ever joined.
+const (
+	Joined = "audit-joined"
+	Newest = "audit-newest"
+)
+
 // Setting is a value that a store keeps for itself.
 type Setting struct {
 	Name  string
@@ -128,18 +137,13 @@ type Term struct {
 	Doc  uint64
 }
 
-// Chain is the extent of one destination's chain of audit records.
+// Chain is the extent of one destination's chain of audit records,
+// that has had any.
 type Chain struct{ trail.Chain }
 
-// Block is audit records with successive numbers and places in one chain.
-type Block struct {
-	Chain string
-	First uint64 // number of the first
-	Body  []byte // see server/bolt/packed
-	// Joint joins this commit of records, of which the block has the last, to the one
-	// before it; nil for records that were stored while the store was one destination's.
-	Joint *trail.Joint
-}
+// Block is audit records with successive numbers and places in one chain, as the log
+// of changes has them in one row.
+type Block struct{ packed.Block }
 
 func part[T string | []byte](b []byte, p T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(p))), p...)
@@ -218,10 +222,5 @@ func (c *Chain) Append(b []byte) []byte {
 
 // Append implements Row.
 func (l *Block) Append(b []byte) []byte {
-	b = binary.BigEndian.AppendUint64(b, l.First)
-	b = part(part(b, l.Chain), l.Body)
-	if l.Joint == nil {
-		return b
-	}
-	return binary.BigEndian.AppendUint64(append(b, l.Joint.Previous[:]...), l.Joint.Change)
+	return append(binary.BigEndian.AppendUint64(b, l.First), l.Encode()...)
 }

@@ -9,12 +9,16 @@ import (
 	"fhirdest.example/fhir/trail"
 )
 
-// Block is a row of "records": records with successive numbers and places in the
+// Block is a row of "records": records with successive numbers and places in one
 // chain.
 type Block struct {
+	Chain    string // of which destination on a database; "" for the file's own
 	First    uint64 // number of the first record
 	Sequence uint64 // its place in the chain
 	Links    []Link
+	// Joint joins the commit on a database that ends with this block to the one before
+	// it; nil where there is none.
+	Joint *trail.Joint
 }
 
 // Link is a record, and the hash of the one before.
@@ -57,9 +61,16 @@ func (b *Block) Follow(p trail.Place) (trail.Place, bool) {
 	return p, true
 }
 
+// End returns the place of the last record.
+func (b *Block) End() trail.Place {
+	last := len(b.Links) - 1
+	return b.Place(last).Next(b.First+uint64(last), b.Links[last].Packed)
+}
+
 // Encode writes how many records there are, the place of the first, and the parts
 // that records share; then each record's hash of the one before, indexes of its
-// shared parts, and its own part.
+// shared parts, and its own part. Before that it writes a zero byte, the chain and the
+// joint, unless the block is of the file's own chain.
 func (b *Block) Encode() []byte {
 	index := map[string]uint64{}
 	var shared, own []byte
@@ -80,29 +91,74 @@ func (b *Block) Encode() []byte {
 		own = appendPart(own, l.Own)
 	}
 
-	out := make([]byte, 0, 32+len(shared)+len(own)) // with room for a checksum
+	out := make([]byte, 0, 32+len(b.Chain)+len(shared)+len(own)) // with room for a checksum
+	out = b.appendOrigin(out)
 	out = binary.AppendUvarint(out, uint64(len(b.Links)))
 	out = binary.BigEndian.AppendUint64(out, b.Sequence)
 	out = binary.AppendUvarint(out, uint64(len(index)))
 	return append(append(out, shared...), own...)
 }
 
+// appendOrigin writes where the records of another chain come from.
+func (b *Block) appendOrigin(out []byte) []byte {
+	if b.Chain == "" && b.Joint == nil {
+		return out
+	}
+	out = appendPart(append(out, 0), []byte(b.Chain))
+	if b.Joint == nil {
+		return appendPart(out, nil)
+	}
+	joint := binary.BigEndian.AppendUint64(b.Joint.Previous[:], b.Joint.Change)
+	return appendPart(out, joint)
+}
+
+// jointLength is the length of a joint: a hash and a number.
+const jointLength = len(trail.Hash{}) + 8
+
+// origin reads what appendOrigin wrote.
+func (b *Block) origin(r *reader) {
+	if len(r.b) == 0 || r.b[0] != 0 {
+		return
+	}
+	r.b = r.b[1:]
+	b.Chain = string(r.part())
+	joint := r.part()
+	switch len(joint) {
+	case 0:
+		r.bad = r.bad || b.Chain == ""
+	case jointLength:
+		b.Joint = &trail.Joint{
+			Previous: trail.Hash(joint),
+			Change:   binary.BigEndian.Uint64(joint[len(trail.Hash{}):]),
+		}
+	default:
+		r.bad = true
+	}
+}
+
 func appendPart(b, part []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(part))), part...)
+}
+
+// Records returns how many records a block has that Encode wrote; 0 for other bytes.
+func Records(v []byte) uint64 {
+	r := reader{b: v}
+	new(Block).origin(&r)
+	return r.number()
 }
 
 // Decode reads what Encode wrote under a key; the parts point into it.
 func Decode(key, v []byte) (*Block, bool) {
 	r := reader{b: v}
+	b := new(Block)
+	b.origin(&r)
 	n := r.number()
 	if len(key) != 8 || r.bad || len(r.b) < 8 || n == 0 || n > uint64(len(v)) {
 		return nil, false
 	}
 
-	b := &Block{
-		First:    binary.BigEndian.Uint64(key),
-		Sequence: binary.BigEndian.Uint64(r.b),
-	}
+	b.First = binary.BigEndian.Uint64(key)
+	b.Sequence = binary.BigEndian.Uint64(r.b)
 	r.b = r.b[8:]
 	for parts := r.number(); parts > 0 && !r.bad; parts-- {
 		r.shared = append(r.shared, r.part())
