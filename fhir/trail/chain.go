@@ -83,8 +83,8 @@ func (e Extent) Head() (doc uint64) {
 	return doc
 }
 
-// anchor returns the number of the last record that was removed.
-func (e Extent) anchor() (doc uint64) {
+// Anchor returns the number of the last record that was removed.
+func (e Extent) Anchor() (doc uint64) {
 	for _, c := range e.Chains {
 		doc = max(doc, c.Anchor.Doc)
 	}

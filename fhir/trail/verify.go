@@ -147,7 +147,7 @@ func (v *verifier) found(chain string, sequence, doc uint64, problem string) {
 // begin goes on in a later state of the chains.
 func (v *verifier) begin(e Extent, first bool) {
 	v.extent = e
-	if first || e.anchor() > v.at {
+	if first || e.Anchor() > v.at {
 		v.joined = e.Joined // what is before it was removed meanwhile
 	}
 

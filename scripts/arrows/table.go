@@ -270,6 +270,7 @@ var table = []row{
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
 			"server/oauth", "server/audit", "server/people", "server/tiered", "server/shared",
+			"server/bolt/packed",
 		},
 		others: []string{pgx, strict},
 		less:   []string{"encoding/json", "net/http"},

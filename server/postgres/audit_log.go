@@ -1,22 +1,62 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
-	"time"
+	"encoding/binary"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/trail"
+	"fhirdest.example/server/bolt/packed"
 )
+
+// auditLog are the audit records of a state.
+//
+// Each destination has a chain of its own. Its next place is read in the transaction
+// that adds to it, under the lock of all writers, so that a chain cannot fork even when
+// two destinations have one name. The rows of all destinations are a chain, too, which
+// joins them: see trail.Joint. The cost is one row more for a commit, and one statement
+// that is sent with the others; nothing is sent for each record.
+type auditLog struct {
+	*state
+	fresh []trail.Packed    // to be stored with the commit
+	ends  ends              // of a state that is being changed
+	rows  map[uint64]*block // that were read, by the number of their first record
+	tail  []indexed         // see readTail
+	whole bool              // tail was read
+}
 
 var _ fhir.AuditStore = (*auditLog)(nil)
 
-// auditLog are the audit records of a state.
-type auditLog struct {
-	*state
-	fresh []trail.Packed // to be stored with the commit
+const (
+	blockRecords = 128 // in a row, at most
+	maxBlocks    = 256 // rows that are kept after they were read
+)
+
+// noBlock is the problem of a row that is not as it was written.
+const noBlock = "the row of number %d is no block of records"
+
+// ends are what a row of records follows.
+type ends struct {
+	own     trail.Place // the last record of this destination
+	joint   []byte      // hash of the last row
+	indexed uint64      // number of the last record that is indexed
+	waiting int64       // how many are not
+}
+
+// queueEnds reads the ends, with the first batch of a transaction that changes the
+// store.
+func (s *auditLog) queueEnds(b *pgx.Batch) {
+	b.Queue("select j.head, j.indexed, j.waiting, coalesce(c.head_sequence, 0), coalesce(c.head_doc, 0), c.head_hash "+
+		"from joint j left join chain c on c.name = $1", s.store.name).QueryRow(func(row pgx.Row) error {
+		var hash []byte
+		e := &s.ends
+		err := row.Scan(&e.joint, &e.indexed, &e.waiting, &e.own.Sequence, &e.own.Doc, &hash)
+		copy(e.own.Hash[:], hash)
+		return err
+	})
 }
 
 // Append implements fhir.AuditStore.
@@ -28,182 +68,227 @@ func (s *auditLog) Append(_ context.Context, records []trail.Record) error {
 	return nil
 }
 
-// dropIndex has the records indexed again.
-func (s *auditLog) dropIndex(context.Context) error { return nil }
-
 // settle queues what stores the records of Append.
 func (s *auditLog) settle(b *pgx.Batch) error {
 	if len(s.fresh) == 0 {
 		return nil
 	}
-	head, err := s.place(context.Background(), "head")
-	if err != nil {
-		return err
+	if len(s.ends.joint) != len(trail.Hash{}) {
+		return s.damaged("joint", "its hash has %d bytes", len(s.ends.joint))
+	}
+	if s.ends.waiting >= tailRecords {
+		if err := s.indexTail(context.Background()); err != nil {
+			return err
+		}
 	}
 
-	first := s.numbers.docs + 1
-	for _, p := range s.fresh {
-		previous := head.Hash
-		s.numbers.docs++
-		head = head.Next(s.numbers.docs, p)
-		b.Queue("insert into record values ($1, $2, $3, $4, $5, $6)",
-			int64(head.Doc), int64(head.Sequence), previous[:], notNull(p.Who), notNull(p.Asked), notNull(p.Own))
+	for some := range slices.Chunk(s.fresh, blockRecords) {
+		s.queueBlock(b, some)
+	}
+	own := s.ends.own
+	b.Queue("insert into chain values ($1, 0, 0, $2, $3, $4, $5) on conflict (name) do update "+
+		"set head_sequence = excluded.head_sequence, head_doc = excluded.head_doc, head_hash = excluded.head_hash",
+		s.store.name, make([]byte, len(trail.Hash{})), int64(own.Sequence), int64(own.Doc), own.Hash[:])
+	b.Queue("update joint set head = $1, waiting = waiting + $2", s.ends.joint, len(s.fresh))
+	s.fresh = nil
+	return nil
+}
+
+// queueBlock queues a row of records behind the ends, which it moves on.
+func (s *auditLog) queueBlock(b *pgx.Batch, records []trail.Packed) {
+	n := uint64(len(records))
+	row := packed.Block{
+		First:    s.numbers.docs + 1,
+		Sequence: s.ends.own.Sequence + 1,
+	}
+	for i, p := range records {
+		row.Links = append(row.Links, packed.Link{
+			Packed:   p,
+			Previous: s.ends.own.Hash,
+		})
+		s.ends.own = s.ends.own.Next(row.First+uint64(i), p)
 	}
 
-	n := uint64(len(s.fresh))
+	change := s.numbers.changes + 1
 	s.changing.changes = append(s.changing.changes, logged{
-		seq:     s.numbers.changes + 1,
-		doc:     first,
+		seq:     change,
+		doc:     row.First,
 		version: 1,
 		records: n,
 		typ:     "AuditEvent",
 	})
+	b.Queue("insert into record values ($1, $2, $3, $4, $5, $6)",
+		int64(row.First), int64(n), s.store.name, int64(change), s.ends.joint, row.Encode())
+
+	joint := trail.Joint{
+		Previous: trail.Hash(s.ends.joint),
+		Change:   change,
+	}.Next(s.store.name, s.ends.own)
+	s.ends.joint = joint[:]
+	s.numbers.docs += n
 	s.numbers.changes += n
-	s.fresh = nil
-	queuePlace(b, "head", head)
-	return nil
 }
 
-// place reads a place in the chain; the start when there is none.
-func (s *auditLog) place(ctx context.Context, name string) (p trail.Place, err error) {
-	var hash []byte
+// block is a row of records.
+type block struct {
+	*packed.Block // nil when the row is damaged
+	first         uint64
+	records       int
+	chain         string
+	joint         trail.Joint
+	err           error // why it is damaged
+}
+
+// blockColumns are those that scan reads.
+const blockColumns = "first, records, chain, change, joint, block"
+
+func (s *auditLog) scan(rows pgx.Rows) (*block, error) {
+	var joint, text []byte
+	r := &block{}
+	if err := rows.Scan(&r.first, &r.records, &r.chain, &r.joint.Change, &joint, &text); err != nil {
+		return nil, err
+	}
+
+	var ok bool
+	r.Block, ok = packed.Decode(binary.BigEndian.AppendUint64(nil, r.first), text)
+	if !ok || len(r.Links) != r.records || len(joint) != len(trail.Hash{}) ||
+		!slices.Equal(r.Encode(), text) {
+		r.err = s.damaged("record", noBlock, r.first)
+		r.Block = nil
+		return r, nil
+	}
+	r.joint.Previous = trail.Hash(joint)
+	return r, nil
+}
+
+// blocks reads rows; clauses follow "from record".
+func (s *auditLog) blocks(ctx context.Context, clauses string, args ...any) (all []*block, err error) {
 	err = s.ask(ctx, func(rows pgx.Rows) error {
-		return rows.Scan(&p.Sequence, &p.Doc, &hash)
-	}, "select sequence, doc, hash from place where name = $1", name)
-	copy(p.Hash[:], hash)
-	return p, err
+		r, err := s.scan(rows)
+		all = append(all, r)
+		return err
+	}, "select "+blockColumns+" from record "+clauses, args...)
+	return all, err
 }
 
-func queuePlace(b *pgx.Batch, name string, p trail.Place) {
-	b.Queue("insert into place values ($1, $2, $3, $4) on conflict (name) do update "+
-		"set sequence = excluded.sequence, doc = excluded.doc, hash = excluded.hash",
-		name, int64(p.Sequence), int64(p.Doc), p.Hash[:])
-}
-
-// readRecords reads records in the order of their numbers.
-func (s *auditLog) readRecords(
-	ctx context.Context, where string, args ...any,
-) (links []trail.Link, err error) {
-	err = s.ask(ctx, func(rows pgx.Rows) error {
-		var l trail.Link
-		var p trail.Packed
-		var previous []byte
-		if err := rows.Scan(&l.Doc, &l.Sequence, &previous, &p.Who, &p.Asked, &p.Own); err != nil {
-			return err
-		}
-		copy(l.Previous[:], previous)
-		rec, bad := p.Unpack()
-		if bad != nil {
-			l.Err = s.damaged("record", "number %d is no record", l.Doc)
-		} else {
-			l.Record = rec
-			l.Place = trail.Place{Sequence: l.Sequence - 1, Hash: l.Previous}.Next(l.Doc, p)
-		}
-		links = append(links, l)
-		return nil
-	}, "select doc, sequence, previous, who, asked, own from record where "+where+" order by doc", args...)
-	return links, err
+// oldest reads rows after a number, up to the one with which they have as many records
+// as are asked for.
+func (s *auditLog) oldest(ctx context.Context, after uint64, most int) ([]*block, error) {
+	return s.blocks(ctx, "join (select first as f, sum(records) over (order by first) - records as before "+
+		"from (select first, records from record where first > $1 order by first limit $2) as oldest) as counted "+
+		"on f = first where before < $2 order by first", int64(after), most)
 }
 
 // Record implements fhir.AuditReader.
 func (s *auditLog) Record(ctx context.Context, doc uint64) (rec *trail.Record, ok bool, err error) {
-	links, err := s.readRecords(ctx, "doc = $1", int64(doc))
-	if err != nil || len(links) == 0 {
+	found, err := s.records(ctx, []uint64{doc})
+	if err != nil {
 		return nil, false, err
 	}
-	return links[0].Record, links[0].Err == nil, links[0].Err
+	if rec = found[doc]; rec == nil {
+		err = s.neverGiven(ctx, doc)
+	}
+	return rec, rec != nil, err
+}
+
+// neverGiven returns an error for a number that was given to a resource or record,
+// and leads to neither. Records that Expire removed may be gone.
+func (s *auditLog) neverGiven(ctx context.Context, doc uint64) error {
+	if doc == 0 || doc > s.numbers.docs {
+		return nil
+	}
+
+	var explained bool
+	err := s.ask(ctx, func(rows pgx.Rows) error {
+		return rows.Scan(&explained)
+	}, "select exists (select from doc where doc = $1) or "+
+		"coalesce((select max(anchor_doc) from chain), 0) >= $1", int64(doc))
+	if err == nil && !explained {
+		err = s.damaged("record", "number %d is not there, though it was given", doc)
+	}
+	return err
 }
 
 // Records implements fhir.AuditReader.
 func (s *auditLog) Records(
 	ctx context.Context, docs []uint64, f func(doc uint64, rec *trail.Record) bool,
-) (int, error) {
-	for n, doc := range docs {
-		rec, ok, err := s.Record(ctx, doc)
-		if !ok || err != nil {
-			return n, err
-		}
-		if !f(doc, rec) {
-			return n + 1, nil
-		}
-	}
-	return len(docs), nil
-}
-
-// Scan implements fhir.AuditReader.
-func (s *auditLog) Scan(
-	ctx context.Context, from, to []byte, f func(term []byte, doc uint64) bool,
-) error {
-	more := true
-	return s.each(ctx, 0, func(l trail.Link) bool {
-		l.Record.Terms(trail.ID(l.Doc)).Each(func(term []byte) bool {
-			key := appendIndexKey(nil, term, l.Doc)
-			more = bytes.Compare(key, from) < 0 || bytes.Compare(key, to) >= 0 || f(term, l.Doc)
-			return more
-		})
-		return more
-	})
-}
-
-// Extent implements trail.Reader.
-func (s *auditLog) Extent(ctx context.Context) (trail.Extent, error) {
-	c := trail.Chain{}
-	var err error
-	if c.Anchor, err = s.place(ctx, "anchor"); err == nil {
-		c.Head, err = s.place(ctx, "head")
-	}
-	return trail.Extent{Chains: []trail.Chain{c}}, err
-}
-
-// Links implements trail.Reader.
-func (s *auditLog) Links(ctx context.Context, after uint64, f func(trail.Link) bool) error {
-	return s.each(ctx, after, f)
-}
-
-func (s *auditLog) each(ctx context.Context, after uint64, f func(trail.Link) bool) error {
-	for {
-		links, err := s.readRecords(ctx, "doc > $1 and doc <= $1 + 1000", int64(after))
+) (done int, err error) {
+	for some := range slices.Chunk(docs, manyEntries) {
+		found, err := s.records(ctx, some)
 		if err != nil {
-			return err
+			return done, err
 		}
-		for _, l := range links {
-			if !f(l) {
-				return nil
+
+		for _, doc := range some {
+			rec := found[doc]
+			if rec == nil {
+				return done, nil
+			}
+			done++
+			if !f(doc, rec) {
+				return done, nil
 			}
 		}
-		if after += 1000; after >= s.numbers.docs {
+	}
+	return done, nil
+}
+
+// records reads records by their numbers. Those that are not there are left out.
+func (s *auditLog) records(ctx context.Context, docs []uint64) (map[uint64]*trail.Record, error) {
+	var ask []int64
+	for _, doc := range docs {
+		if s.row(doc) == nil && doc > 0 && doc <= lastNumber {
+			ask = append(ask, int64(doc))
+		}
+	}
+
+	if len(ask) > 0 {
+		read, err := s.blocks(ctx, "where first = any(array("+
+			"select (select max(first) from record where first <= d) from unnest($1::bigint[]) as d))", ask)
+		if err != nil {
+			return nil, err
+		}
+		s.keepBlocks(read)
+	}
+
+	found := make(map[uint64]*trail.Record, len(docs))
+	for _, doc := range docs {
+		b := s.row(doc)
+		switch {
+		case b == nil:
+			continue
+		case b.err != nil:
+			return nil, b.err
+		}
+		rec, err := b.Links[doc-b.first].Unpack()
+		if err != nil {
+			return nil, s.damaged("record", noBlock, b.first)
+		}
+		found[doc] = rec
+	}
+	return found, nil
+}
+
+// row returns the row that has a record, if it was read before.
+func (s *auditLog) row(doc uint64) *block {
+	for back := range uint64(blockRecords) {
+		b := s.rows[doc-back]
+		if b != nil && back < uint64(b.records) {
+			return b
+		}
+		if b != nil || doc == back {
 			return nil
 		}
 	}
+	return nil
 }
 
-// Check implements trail.Reader.
-func (s *auditLog) Check(context.Context, func(trail.Finding)) error { return nil }
-
-// Expire implements fhir.AuditStore.
-func (s *auditLog) Expire(ctx context.Context, before time.Time, most int) (removed int, err error) {
-	anchor, err := s.place(ctx, "anchor")
-	if err != nil {
-		return 0, err
+// keepBlocks keeps rows that were read: a search reads terms, then bodies.
+func (s *auditLog) keepBlocks(all []*block) {
+	if s.rows == nil || len(s.rows)+len(all) > maxBlocks {
+		s.rows = make(map[uint64]*block, len(all))
 	}
-	links, err := s.readRecords(ctx, "doc > $1 and doc <= $1 + $2", int64(anchor.Doc), most)
-	for _, l := range links {
-		if l.Err != nil || !l.Record.At.Before(before) {
-			break
-		}
-		anchor = l.Place
-		removed++
+	for _, b := range all {
+		s.rows[b.first] = b
 	}
-	if removed == 0 || err != nil {
-		return 0, err
-	}
-
-	s.changing.wrote = true
-	b := &pgx.Batch{}
-	b.Queue("delete from record where doc <= $1", int64(anchor.Doc))
-	b.Queue("delete from change where type = 'AuditEvent' and doc + records <= $1 + 1", int64(anchor.Doc))
-	b.Queue("update change set seq = seq + $1 + 1 - doc, records = records - ($1 + 1 - doc), doc = $1 + 1 "+
-		"where type = 'AuditEvent' and doc <= $1", int64(anchor.Doc))
-	queuePlace(b, "anchor", anchor)
-	return removed, s.read(ctx, b)
 }

@@ -114,6 +114,7 @@ func (s *FHIR) begin() (*state, error) {
 	st.opening = func(b *pgx.Batch) {
 		b.Queue("select pg_advisory_xact_lock($1)", int64(fhirWriter))
 		st.queueNumbers(b)
+		st.audit.queueEnds(b)
 	}
 
 	if err := st.send(context.Background(), &pgx.Batch{}); err != nil {
