@@ -504,6 +504,15 @@ var table = []row{
 		others: []string{strict, goyaml, bbolt},
 	},
 	{
+		room:   "scripts/image",
+		reason: "container images without a daemon",
+		ours:   []string{"scripts/release/build"},
+		others: []string{
+			"github.com/google/go-containerregistry", "golang.org/x/crypto/x509roots/fallback",
+		},
+		less: []string{"encoding/json"},
+	},
+	{
 		room:   "scripts/...",
 		reason: "development tools",
 		ours:   []string{"..."},
