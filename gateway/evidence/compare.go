@@ -53,6 +53,9 @@ type Finding struct {
 	Hop string `json:"hop,omitempty"`
 	// Text explains Hop.
 	Text string `json:"text,omitempty"`
+	// Address is where it went, or came from: that which the last hop with several addresses
+	// of its next hop chose. Empty: there is none.
+	Address string `json:"address,omitempty"`
 	// Conn and Seq find its line in the file of the hop where it was first seen.
 	Conn string `json:"conn"`
 	Seq  uint64 `json:"seq"`

@@ -19,8 +19,9 @@ type entry struct {
 	method   string
 	status   int
 	response bool
-	mapped   bool // the hop replaced prefix and Host of the request, as its route demands
-	straight bool // the originator sent it past the hops between
+	mapped   bool   // the hop replaced prefix and Host of the request, as its route demands
+	straight bool   // the originator sent it past the hops between
+	address  string // that the hop chose, where its next hop has several
 }
 
 // newEntry returns the entry of a sound line.
@@ -33,6 +34,7 @@ func newEntry(l *Line) *entry {
 		status:   l.Status,
 		response: l.Dir == "response",
 		straight: l.Route == RouteStraight,
+		address:  l.Address,
 	}
 	e.mapped = l.Mapped && !e.response
 

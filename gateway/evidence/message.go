@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 )
@@ -167,6 +168,7 @@ func (m *message) finding(c *comparison) *Finding {
 	for hop, e := range m.entries {
 		if e != nil {
 			x := m.chain.at[hop]
+			f.Address = cmp.Or(e.address, f.Address)
 			f.Places = append(f.Places, Place{
 				Index: hop,
 				Hop:   x.source.name,

@@ -50,6 +50,9 @@ func tableRow(w io.Writer) func(*Finding) {
 		if f.Hop != "" {
 			fmt.Fprintf(w, " at %s", f.Hop)
 		}
+		if f.Address != "" {
+			fmt.Fprintf(w, " via %s", f.Address)
+		}
 
 		if f.Text != "" {
 			fmt.Fprintf(w, ": %s (conn %s, seq %d)", f.Text, f.Conn, f.Seq)
