@@ -516,7 +516,7 @@ var table = []row{
 		room:   "scripts/...",
 		reason: "development tools",
 		ours:   []string{"..."},
-		others: []string{strict, bbolt, mux, jwx},
+		others: []string{strict, bbolt, mux, jwx, pgx},
 	},
 }
 

@@ -20,13 +20,11 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/sample"
 	"fhirdest.example/fhir/scope"
+	"fhirdest.example/scripts/drive"
 	"fhirdest.example/server/bolt"
 )
 
-const (
-	base  = "https://fhir.test/fhir"
-	token = "0123456789abcdef0123456789abcdef"
-)
+const base = "https://fhir.test/fhir"
 
 // env is both servers over the same resources.
 type env struct {
@@ -149,7 +147,7 @@ func (w *env) tokens() (func(*http.Request) (*fhir.Grant, *fhir.Denial), error) 
 	}
 
 	w.closers = append(w.closers, db.Close)
-	sum := sha256.Sum256([]byte(token))
+	sum := sha256.Sum256([]byte(drive.Token))
 	err = db.Update(func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucketIfNotExists([]byte("tokens"))
 		if err != nil {

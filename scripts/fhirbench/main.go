@@ -19,6 +19,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"fhirdest.example/scripts/drive"
 )
 
 func main() {
@@ -80,6 +82,23 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// measurement is one kind of request, as both servers get it.
+type measurement struct {
+	name    string
+	clients int
+	goal    float64 // of ours over bare; 0 for none
+	next    func(drive.Requests) []byte
+}
+
+func measurements() []measurement {
+	return []measurement{
+		{"read", 32, 0.6, drive.Requests.Read},
+		{"search, 20 entries", 32, 0.55, drive.Requests.Search},
+		{"create", 32, 0.6, drive.Requests.Create},
+		{"transaction of 10", 8, 0, drive.Requests.Transaction},
+	}
+}
+
 // measure runs every measurement at one size.
 func measure(out io.Writer, resources int, d time.Duration, rounds int, only string) error {
 	w, err := newEnv(out, resources)
@@ -97,33 +116,40 @@ func measure(out io.Writer, resources int, d time.Duration, rounds int, only str
 			continue
 		}
 
-		var bare, ours []rate
+		var bare, ours []drive.Rate
 		for range rounds {
-			b, err := drive(w.bareAddr, m.clients, d, m.bare(w))
+			b, err := drive.Run(w.bareAddr, m.clients, d, func() []byte {
+				return m.next(drive.Requests{Patients: w.ids})
+			}, nil)
 			if err != nil {
 				return fmt.Errorf("%s, bare: %w", m.name, err)
 			}
 
-			o, err := drive(w.ourAddr, m.clients, d, m.ours(w))
+			o, err := drive.Run(w.ourAddr, m.clients, d, func() []byte {
+				return m.next(drive.Requests{
+					Patients: w.ids,
+					Auth:     true,
+				})
+			}, nil)
 			if err != nil {
 				return fmt.Errorf("%s, ours: %w", m.name, err)
 			}
 			bare, ours = append(bare, b), append(ours, o)
 		}
 
-		b, o := median(bare), median(ours)
+		b, o := drive.Median(bare), drive.Median(ours)
 		goal := ""
 		verdict := ""
 		if m.goal > 0 {
 			goal = fmt.Sprintf("%.2f", m.goal)
 			verdict = "  met"
-			if o.perSecond/b.perSecond < m.goal {
+			if o.PerSecond/b.PerSecond < m.goal {
 				verdict = "  below"
 			}
 		}
 
 		fmt.Fprintf(out, "%-20s %9.0f %9.0f %7.2f   %9.0f %9.0f %7.2f %6s%s\n", m.name,
-			b.perSecond, o.perSecond, o.perSecond/b.perSecond, b.cpu, o.cpu, b.cpu/o.cpu, goal, verdict)
+			b.PerSecond, o.PerSecond, o.PerSecond/b.PerSecond, b.CPU, o.CPU, b.CPU/o.CPU, goal, verdict)
 	}
 
 	return nil

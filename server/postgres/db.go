@@ -26,6 +26,10 @@ type Config struct {
 	// Connections bounds how many connections each store opens; 0 means 16.
 	Connections int
 
+	// Cache bounds the bytes of resources and of their index that a destination keeps
+	// in memory; 0 means 64 MiB.
+	Cache int
+
 	// commit commits in the place of pgx.Tx.Commit, for tests.
 	commit func(context.Context, pgx.Tx) error
 }
@@ -44,6 +48,14 @@ var sessionLimits = map[string]string{
 	"tcp_keepalives_interval":             "2",
 	"tcp_keepalives_count":                "3",
 	"tcp_user_timeout":                    "10s",
+}
+
+// sessionPlans have the same few statements planned once, and always by their keys:
+// tables that were empty when that was done, or were never analyzed, make no difference.
+var sessionPlans = map[string]string{
+	"plan_cache_mode": "force_generic_plan",
+	"enable_seqscan":  "off",
+	"jit":             "off",
 }
 
 // IsURL reports whether a setting names a database rather than a directory.
@@ -76,9 +88,11 @@ func (c Config) parse(schema string) (*pgxpool.Config, error) {
 		settings.ConnConfig.Password = strings.TrimSuffix(line, "\r")
 	}
 
-	for name, value := range sessionLimits {
-		if _, set := settings.ConnConfig.RuntimeParams[name]; !set {
-			settings.ConnConfig.RuntimeParams[name] = value
+	for _, values := range []map[string]string{sessionLimits, sessionPlans} {
+		for name, value := range values {
+			if _, set := settings.ConnConfig.RuntimeParams[name]; !set {
+				settings.ConnConfig.RuntimeParams[name] = value
+			}
 		}
 	}
 	settings.ConnConfig.RuntimeParams["search_path"] = schema

@@ -16,12 +16,18 @@ import (
 // Those who change it do so one after another, over all destinations: each holds an
 // advisory lock from the beginning of its transaction to the commit, so that numbers
 // of resources and of changes rise in the order of the commits. Updates that wait in
-// one process share a transaction. Reading waits for nobody: it is done in one
-// snapshot, whose begin is sent with the first statement.
+// one process share a transaction.
+//
+// Reading waits for nobody. It begins with a query for the number of the last change,
+// which those who read at the same time share; what this process has kept of earlier
+// reading is used as far as it is the same in that state (see cache), and the first
+// that is not kept begins a transaction, together with its statement.
 type FHIR struct {
 	db      *database
 	name    string
 	commits *shared.Committer[*state]
+	fresh   *freshness
+	cache   *cache
 }
 
 var _ fhir.Store = (*FHIR)(nil)
@@ -42,9 +48,11 @@ func OpenFHIR(ctx context.Context, c Config) (*FHIR, error) {
 	}
 
 	s := &FHIR{
-		db:   db,
-		name: c.Name,
+		db:    db,
+		name:  c.Name,
+		cache: newCache(c.Cache),
 	}
+	s.fresh = &freshness{query: s.latest}
 	s.commits = shared.New(shared.Engine[*state]{
 		Begin:    s.begin,
 		Settle:   (*state).settle,
@@ -74,12 +82,36 @@ func (s *FHIR) View(ctx context.Context, f func(fhir.Snapshot) error) error {
 		return err
 	}
 
-	st := s.newState(pgx.TxOptions{
-		IsoLevel:   pgx.RepeatableRead,
-		AccessMode: pgx.ReadOnly,
-	})
+	n, err := s.fresh.get(ctx)
+	if err != nil {
+		return s.db.health.read(err)
+	}
+
+	st := s.newState(reading)
+	st.base = n
+	err = s.view(st, f)
+	if st.moved {
+		st = s.newState(reading)
+		if err = st.send(ctx, &pgx.Batch{}); err == nil {
+			err = s.view(st, f)
+		}
+	}
+	return s.db.health.read(err)
+}
+
+// reading is a transaction that reads one state.
+var reading = pgx.TxOptions{
+	IsoLevel:   pgx.RepeatableRead,
+	AccessMode: pgx.ReadOnly,
+}
+
+func (s *FHIR) view(st *state, f func(fhir.Snapshot) error) error {
 	defer st.end()
-	return s.db.health.read(f(fhir.NewSnapshot(st, &st.audit)))
+	err := f(fhir.NewSnapshot(st, &st.audit))
+	if st.err != nil {
+		return st.err // whatever f makes of it
+	}
+	return err
 }
 
 // Update implements fhir.Store.
@@ -102,7 +134,13 @@ func (s *FHIR) newState(o pgx.TxOptions) *state {
 		},
 		store: s,
 	}
-	st.opening = st.queueNumbers
+	var note func()
+	var n numbers
+	st.opening = func(b *pgx.Batch) { note = s.queueNumbers(b, &n) }
+	st.opened = func() error {
+		note()
+		return st.move(n)
+	}
 	st.audit.state = st
 	return st
 }
@@ -111,9 +149,10 @@ func (s *FHIR) newState(o pgx.TxOptions) *state {
 func (s *FHIR) begin() (*state, error) {
 	st := s.newState(pgx.TxOptions{})
 	st.changing = newPending()
+	opening := st.opening
 	st.opening = func(b *pgx.Batch) {
 		b.Queue("select pg_advisory_xact_lock($1)", int64(fhirWriter))
-		st.queueNumbers(b)
+		opening(b)
 		st.audit.queueEnds(b)
 	}
 

@@ -23,8 +23,7 @@ type pending struct {
 	dropped  bool                      // all of the index goes first
 	settings map[string][]byte         // nil: removed
 
-	wrote     bool // something was changed since the last call of Changed
-	resources bool // something else than records was
+	wrote bool // something was changed since the last call of Changed
 }
 
 // identity names a resource.
@@ -52,12 +51,6 @@ func (s *state) Changed() bool {
 	return changed
 }
 
-// writes notes that something else than records was changed.
-func (s *state) writes() {
-	s.changing.wrote = true
-	s.changing.resources = true
-}
-
 // Put implements fhir.ResourceStore.
 func (s *state) Put(ctx context.Context, e fhir.Entry) (uint64, error) {
 	p := s.changing
@@ -77,10 +70,11 @@ func (s *state) Put(ctx context.Context, e fhir.Entry) (uint64, error) {
 		p.versions[versionKey{e.Doc, old.Version}] = old
 	}
 
-	s.writes()
+	p.wrote = true
 	s.changeTerms(e.Doc, before, e.Terms)
 	p.docs[e.Doc] = e
 	s.numbers.changes++
+	s.numbers.written = s.numbers.changes
 	p.changes = append(p.changes, logged{
 		seq:     s.numbers.changes,
 		doc:     e.Doc,
@@ -136,9 +130,15 @@ func (p *pending) change(term []byte, doc uint64, comes bool) {
 	changes[key] = comes
 }
 
+// indexes notes that the index is changed otherwise than by a change of a resource.
+func (s *state) indexes() {
+	s.changing.wrote = true
+	s.numbers.epoch = s.base.epoch + 1
+}
+
 // DropIndex implements fhir.ResourceStore.
 func (s *state) DropIndex(ctx context.Context) error {
-	s.writes()
+	s.indexes()
 	s.changing.dropped = true
 	clear(s.changing.terms)
 	return s.audit.dropIndex(ctx)
@@ -151,7 +151,7 @@ func (s *state) Reindex(ctx context.Context, doc uint64, t search.Terms) error {
 		return err
 	}
 
-	s.writes()
+	s.indexes()
 	e.Terms = t
 	s.changing.docs[doc] = e
 	s.changeTerms(doc, nil, t)
@@ -160,29 +160,26 @@ func (s *state) Reindex(ctx context.Context, doc uint64, t search.Terms) error {
 
 // SetSetting implements fhir.ResourceStore.
 func (s *state) SetSetting(_ context.Context, name string, value []byte) error {
-	s.writes()
+	s.changing.wrote = true
 	s.changing.settings[name] = bytes.Clone(value)
 	return nil
 }
 
 // settle sends what was written.
 func (s *state) settle() error {
-	before := s.numbers
 	b := &pgx.Batch{}
 	if err := s.audit.settle(b); err != nil {
 		return err
 	}
 
 	s.changing.queue(b)
-	if s.changing.resources {
-		s.numbers.written++
-	}
-	if n := s.numbers; n != before || s.changing.resources {
+	if n := s.numbers; n != s.base {
 		b.Queue(
-			"update numbers set docs = $1, changes = $2, written = $3",
+			"update numbers set docs = $1, changes = $2, written = $3, epoch = $4",
 			int64(n.docs),
 			int64(n.changes),
 			int64(n.written),
+			int64(n.epoch),
 		)
 	}
 	if b.Len() == 0 {

@@ -14,6 +14,7 @@ import (
 
 // Bounds of how many rows of the index are read at once. Most scans end soon.
 const (
+	fewDocs   = 512 // of one term
 	fewTerms  = 64
 	manyTerms = 8192
 )
@@ -27,21 +28,39 @@ func (s *state) Scan(
 		m.pendingTerms = s.changing.within(from, to)
 	}
 
-	var more bool
-	var err error
-	switch term, first, exact := oneTerm(from, to); {
-	case m.dropped:
-		more = true
-	case exact:
-		more, err = s.scanTerm(ctx, term, first, m.visit)
-	default:
-		more, err = s.scanTerms(ctx, from, to, m.visit)
+	more, err := true, error(nil)
+	if !m.dropped {
+		more, err = s.scan(ctx, from, to, m.visit)
 	}
-
 	if err == nil && more {
 		m.rest()
 	}
 	return err
+}
+
+// scan goes through a range of the database, or of what is kept of it.
+func (s *state) scan(
+	ctx context.Context, from, to []byte, f func([]byte, uint64) bool,
+) (more bool, err error) {
+	term, first, exact := oneTerm(from, to)
+	begin := from
+	if exact {
+		begin = from[:len(term)+1] // that of all resources with the term
+	}
+	if kept := s.store.cache.list(s.base, begin, to); kept != nil {
+		s.uses(&kept.span)
+		for _, r := range kept.rows {
+			if r.doc >= first && !f(r.term, r.doc) {
+				return false, nil
+			}
+		}
+		return true, nil
+	}
+
+	if exact {
+		return s.scanTerm(ctx, term, first, to, f)
+	}
+	return s.scanTerms(ctx, from, to, f)
 }
 
 // oneTerm returns the term of a range that has no other, and the first number.
@@ -62,13 +81,13 @@ func oneTerm(from, to []byte) (term []byte, first uint64, ok bool) {
 
 // scanTerm goes through the resources that have one term.
 func (s *state) scanTerm(
-	ctx context.Context, term []byte, first uint64, f func([]byte, uint64) bool,
+	ctx context.Context, term []byte, first uint64, to []byte, f func([]byte, uint64) bool,
 ) (more bool, err error) {
 	if first > lastNumber {
 		return true, nil
 	}
 
-	for size := fewTerms; ; size = min(8*size, manyTerms) {
+	for size := fewDocs; ; size = min(8*size, manyTerms) {
 		var docs []int64
 		err := s.ask(ctx, func(rows pgx.Rows) error {
 			return rows.Scan(&docs)
@@ -78,6 +97,9 @@ func (s *state) scanTerm(
 			return false, err
 		}
 
+		if first == 0 && len(docs) < size && size == fewDocs {
+			s.keepDocs(term, to, docs)
+		}
 		for _, doc := range docs {
 			if !f(term, uint64(doc)) {
 				return false, nil
@@ -88,6 +110,20 @@ func (s *state) scanTerm(
 		}
 		first = uint64(docs[len(docs)-1]) + 1
 	}
+}
+
+// keepDocs keeps the list of a term.
+func (s *state) keepDocs(term, to []byte, docs []int64) {
+	rows := make([]indexRow, len(docs))
+	own := bytes.Clone(term)
+	for i, doc := range docs {
+		rows[i] = indexRow{
+			term: own,
+			doc:  uint64(doc),
+		}
+	}
+	from := append(bytes.Clone(term), 0)
+	s.store.cache.keepList(s.base, from, to, own, rows)
 }
 
 // indexRow is a row of the index.
@@ -101,26 +137,37 @@ func (s *state) scanTerms(
 	ctx context.Context, from, to []byte, f func([]byte, uint64) bool,
 ) (more bool, err error) {
 	const rows = "select term, doc from term where "
+	var key []byte
+	outside := func(r indexRow) bool {
+		key = appendIndexKey(key[:0], r.term, r.doc)
+		return bytes.Compare(key, from) < 0 || bytes.Compare(key, to) >= 0
+	}
 	within := func(page []indexRow) bool {
-		var key []byte
 		for _, r := range page {
-			key = appendIndexKey(key[:0], r.term, r.doc)
-			if bytes.Compare(key, from) >= 0 && bytes.Compare(key, to) < 0 && !f(r.term, r.doc) {
+			if !outside(r) && !f(r.term, r.doc) {
 				return false
 			}
 		}
 		return true
 	}
 
+	b := &pgx.Batch{}
+	var before, page []indexRow
 	if shorter := termsBefore(from); len(shorter) > 0 {
-		page, err := s.readIndex(ctx, rows+"term = any($1)", shorter)
-		if err != nil || !within(page) {
-			return false, err
-		}
+		queueIndex(b, &before, rows+"term = any($1)", shorter)
+	}
+	size := fewTerms
+	queueIndex(b, &page, rows+"term >= $1 and term < $2 order by term, doc limit $3", from, to, size)
+	if err := s.read(ctx, b); err != nil {
+		return false, err
+	}
+	if len(before) == 0 && len(page) < size && ofOneParam(from, to) {
+		s.store.cache.keepList(s.base, from, to, nil, slices.DeleteFunc(slices.Clone(page), outside))
+	}
+	if !within(before) {
+		return false, nil
 	}
 
-	size := fewTerms
-	page, err := s.readIndex(ctx, rows+"term >= $1 and term < $2 order by term, doc limit $3", from, to, size)
 	for err == nil {
 		if !within(page) {
 			return false, nil
@@ -131,16 +178,29 @@ func (s *state) scanTerms(
 
 		last := page[len(page)-1]
 		size = min(8*size, manyTerms)
-		page, err = s.readIndex(
-			ctx,
+		page = nil
+		b = &pgx.Batch{}
+		queueIndex(
+			b,
+			&page,
 			rows+"(term, doc) > ($1, $2) and term < $3 order by term, doc limit $4",
 			last.term,
 			int64(last.doc),
 			to,
 			size,
 		)
+		err = s.read(ctx, b)
 	}
 	return false, err
+}
+
+// ofOneParam reports whether all terms of a range are of one search parameter.
+func ofOneParam(from, to []byte) bool {
+	if len(from) < 2 {
+		return false
+	}
+	next := binary.BigEndian.AppendUint16(nil, binary.BigEndian.Uint16(from)+1)
+	return bytes.Compare(to, next) <= 0
 }
 
 // termsBefore returns the terms that are before a bound, and whose keys may be behind
@@ -154,14 +214,13 @@ func termsBefore(bound []byte) (terms [][]byte) {
 	return terms
 }
 
-func (s *state) readIndex(ctx context.Context, sql string, args ...any) (page []indexRow, err error) {
-	err = s.ask(ctx, func(rows pgx.Rows) error {
+func queueIndex(b *pgx.Batch, page *[]indexRow, sql string, args ...any) {
+	queueRows(b, func(rows pgx.Rows) error {
 		var r indexRow
 		err := rows.Scan(&r.term, &r.doc)
-		page = append(page, r)
+		*page = append(*page, r)
 		return err
 	}, sql, args...)
-	return page, err
 }
 
 func appendIndexKey(b, term []byte, doc uint64) []byte {

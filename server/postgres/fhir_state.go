@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,17 +14,22 @@ import (
 type state struct {
 	session
 	store    *FHIR
-	numbers  numbers
+	base     numbers  // of the state that is read
+	numbers  numbers  // with those that this transaction has given
 	changing *pending // what is written; nil when it only reads
 	audit    auditLog
-	recent   [maxRecent]fhir.Entry // by number modulo maxRecent
+
+	used   []*span // of the cache, before the transaction has begun
+	moved  bool    // what was used is not right in the transaction's state
+	recent map[uint64]fhir.Entry
 }
 
 // numbers are the last ones that were given, in one state of the database.
 type numbers struct {
 	docs    uint64 // of a resource or a record
 	changes uint64 // in the log of changes
-	written uint64 // transactions that changed anything but records
+	written uint64 // of these, that of the last change of a resource
+	epoch   uint64 // how often the index was made anew
 }
 
 // maxRecent is how many resources that were read are kept until the transaction ends:
@@ -32,12 +38,29 @@ const maxRecent = 64
 
 var _ fhir.ResourceStore = (*state)(nil)
 
-// queueNumbers reads the numbers, with the first batch.
-func (s *state) queueNumbers(b *pgx.Batch) {
-	b.Queue("select docs, changes, written from numbers").QueryRow(func(row pgx.Row) error {
-		n := &s.numbers
-		return row.Scan(&n.docs, &n.changes, &n.written)
-	})
+// move notes the state in which the transaction has begun. A state that is only read may
+// be a later one than what was used of the cache: then that must be right in it, too.
+func (s *state) move(n numbers) error {
+	if n.epoch != s.base.epoch || n.written != s.base.written {
+		s.moved = len(s.used) > 0 && (n.epoch != s.base.epoch || !s.store.cache.all(s.used, n))
+	}
+	s.base = n
+	s.numbers = n
+	s.used = nil
+	if s.moved {
+		return errMoved
+	}
+	return nil
+}
+
+// errMoved ends a view that would see two states; it is run again.
+var errMoved = errors.New("another state of the database")
+
+// uses notes that something kept is used.
+func (s *state) uses(kept *span) {
+	if s.tx == nil {
+		s.used = append(s.used, kept)
+	}
 }
 
 // ask sends one query, and calls f with each row of its result.
@@ -74,7 +97,13 @@ func queueRows(b *pgx.Batch, f func(pgx.Rows) error, sql string, args ...any) {
 const entryColumns = "doc, version, updated, method, deleted, type, id, terms, body"
 
 // keep keeps a resource that was read.
-func (s *state) keep(e fhir.Entry) { s.recent[e.Doc%maxRecent] = e }
+func (s *state) keep(e fhir.Entry) {
+	if s.recent == nil || len(s.recent) >= maxRecent {
+		s.recent = map[uint64]fhir.Entry{}
+	}
+	s.recent[e.Doc] = e
+	s.store.cache.keepEntry(s.base, e)
+}
 
 // known returns the current version of a resource that was written or read before.
 func (s *state) known(doc uint64) (fhir.Entry, bool) {
@@ -83,8 +112,12 @@ func (s *state) known(doc uint64) (fhir.Entry, bool) {
 			return e, true
 		}
 	}
-	if e := s.recent[doc%maxRecent]; e.Doc == doc && doc > 0 {
+	if e, ok := s.recent[doc]; ok {
 		return e, true
+	}
+	if kept := s.store.cache.entry(s.base, doc); kept != nil {
+		s.uses(&kept.span)
+		return kept.entry, true
 	}
 	return fhir.Entry{}, false
 }
@@ -98,13 +131,21 @@ func (s *state) Lookup(ctx context.Context, typ, id string) (doc uint64, ok bool
 		}
 	}
 
-	err = s.ask(ctx, func(rows pgx.Rows) error {
-		e, err := scanEntry(rows)
-		s.keep(e)
-		doc, ok = e.Doc, true
+	if kept := s.store.cache.named(s.base, identity{typ, id}); kept != nil {
+		s.uses(&kept.span)
+		return kept.entry.Doc, true, nil
+	}
+
+	var e fhir.Entry
+	err = s.ask(ctx, func(rows pgx.Rows) (err error) {
+		e, err = scanEntry(rows)
 		return err
 	}, "select "+entryColumns+" from doc where type = $1 and id = $2", typ, id)
-	return doc, ok, err
+	if err != nil || e.Doc == 0 {
+		return 0, false, err
+	}
+	s.keep(e)
+	return e.Doc, true, nil
 }
 
 // Entry implements fhir.Resources.
@@ -115,13 +156,13 @@ func (s *state) Entry(ctx context.Context, doc uint64) (e fhir.Entry, ok bool, e
 
 	err = s.ask(ctx, func(rows pgx.Rows) (err error) {
 		e, err = scanEntry(rows)
-		ok = true
 		return err
 	}, "select "+entryColumns+" from doc where doc = $1", int64(doc))
-	if ok {
-		s.keep(e)
+	if err != nil || e.Doc == 0 {
+		return fhir.Entry{}, false, err
 	}
-	return e, ok, err
+	s.keep(e)
+	return e, true, nil
 }
 
 // must reads the current version of a resource that another row names.
@@ -203,11 +244,20 @@ func (s *state) readEntries(
 		return nil
 	}
 
-	return s.ask(ctx, func(rows pgx.Rows) error {
+	err := s.ask(ctx, func(rows pgx.Rows) error {
 		e, err := scanEntry(rows)
 		read[e.Doc] = e
 		return err
 	}, "select "+entryColumns+" from doc where doc = any($1)", ask)
+	if err != nil {
+		return err
+	}
+	for _, doc := range ask {
+		if e, ok := read[uint64(doc)]; ok {
+			s.store.cache.keepEntry(s.base, e)
+		}
+	}
+	return nil
 }
 
 // Terms implements fhir.Resources.
@@ -301,7 +351,6 @@ func (s *state) readVersion(
 	if current.Doc == 0 {
 		queueRows(b, func(rows pgx.Rows) (err error) {
 			*current, err = scanEntry(rows)
-			s.keep(*current)
 			return err
 		}, "select "+entryColumns+" from doc where doc = $1", int64(doc))
 	}

@@ -2,10 +2,13 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"fhirdest.example/fhir"
 )
 
 // roundTrip bounds how long a batch of statements may take. A server that is stopped,
@@ -17,16 +20,18 @@ const roundTrip = 10 * time.Second
 type session struct {
 	db      *database
 	options pgx.TxOptions
-	// opening queues what is sent with the begin, before anything else.
+	// opening queues what is sent with the begin, before anything else, and opened is
+	// called when that is done.
 	opening func(*pgx.Batch)
+	opened  func() error
 
 	conn *pgxpool.Conn // nil: nothing was sent
 	tx   pgx.Tx        // nil: not begun
 	err  error         // the first; nothing is sent after it
 }
 
-// send sends a batch, and calls its functions with the results. An error is final: the
-// transaction has failed.
+// send sends a batch, and calls its functions with the results. An error is final, as
+// the transaction has failed, unless it is a function's fhir.ErrDamaged.
 func (s *session) send(ctx context.Context, b *pgx.Batch) error {
 	if s.err != nil {
 		return s.err
@@ -35,8 +40,8 @@ func (s *session) send(ctx context.Context, b *pgx.Batch) error {
 	bounded, cancel := context.WithTimeout(ctx, roundTrip)
 	defer cancel()
 	err := s.exchange(bounded, b)
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, fhir.ErrDamaged) { // a row was read, and is not what it should be
+		return err
 	}
 
 	switch {
@@ -66,7 +71,10 @@ func (s *session) exchange(ctx context.Context, b *pgx.Batch) (err error) {
 	first.QueuedQueries = append(first.QueuedQueries, b.QueuedQueries...)
 	results := s.conn.SendBatch(ctx, first)
 	s.tx = results.Tx()
-	return results.Close()
+	if err = results.Close(); err == nil || errors.Is(err, fhir.ErrDamaged) {
+		err = errors.Join(err, s.opened())
+	}
+	return err
 }
 
 // end ends a transaction that has only read. Its caller does not wait.

@@ -5,9 +5,10 @@
 create table numbers (
     docs    bigint not null, -- of a resource or a record
     changes bigint not null, -- in the log of changes
-    written bigint not null  -- transactions that changed anything but records
+    written bigint not null, -- of these, the last that is not of records
+    epoch   bigint not null  -- how often the index was made anew
 );
-insert into numbers values (0, 0, 0);
+insert into numbers values (0, 0, 0, 0);
 
 -- Current versions.
 create table doc (

@@ -1,4 +1,6 @@
-package main
+// Package drive sends prepared requests over keep-alive connections and measures how
+// many are answered, for benchmarks of FHIR servers.
+package drive
 
 import (
 	"bufio"
@@ -16,55 +18,37 @@ import (
 	"time"
 )
 
-// measurement is one kind of request, as both servers get it.
-type measurement struct {
-	name       string
-	clients    int
-	goal       float64 // of ours over bare; 0 for none
-	ours, bare func(*env) func() []byte
+// Token is the bearer token of requests that have one.
+const Token = "0123456789abcdef0123456789abcdef"
+
+// Requests makes requests about the patients that have these ids. Auth has them send
+// the token.
+type Requests struct {
+	Patients []string
+	Auth     bool
 }
 
-func measurements() []measurement {
-	read := func(auth bool) func(*env) func() []byte {
-		return func(w *env) func() []byte {
-			return func() []byte {
-				return get("/fhir/Patient/"+w.ids[rand.IntN(len(w.ids))], auth)
-			}
-		}
-	}
+// patient returns one of the ids.
+func (r Requests) patient() string { return r.Patients[rand.IntN(len(r.Patients))] }
 
-	page := func(auth bool) func(*env) func() []byte {
-		return func(w *env) func() []byte {
-			return func() []byte {
-				return get(
-					"/fhir/Observation?patient="+w.ids[rand.IntN(len(w.ids))]+"&_count=20",
-					auth,
-				)
-			}
-		}
-	}
+// Read reads a patient.
+func (r Requests) Read() []byte {
+	return get("/fhir/Patient/"+r.patient(), r.Auth)
+}
 
-	create := func(auth bool) func(*env) func() []byte {
-		return func(w *env) func() []byte {
-			return func() []byte {
-				return post("/fhir/Observation", observation(w), auth)
-			}
-		}
-	}
+// Search asks for a page of 20 observations of a patient.
+func (r Requests) Search() []byte {
+	return get("/fhir/Observation?patient="+r.patient()+"&_count=20", r.Auth)
+}
 
-	transaction := func(auth bool) func(*env) func() []byte {
-		return func(w *env) func() []byte {
-			return func() []byte {
-				return post("/fhir", bundle(w), auth)
-			}
-		}
-	}
-	return []measurement{
-		{"read", 32, 0.6, read(true), read(false)},
-		{"search, 20 entries", 32, 0.55, page(true), page(false)},
-		{"create", 32, 0.6, create(true), create(false)},
-		{"transaction of 10", 8, 0, transaction(true), transaction(false)},
-	}
+// Create creates an observation.
+func (r Requests) Create() []byte {
+	return post("/fhir/Observation", r.observation(), r.Auth)
+}
+
+// Transaction creates ten of them.
+func (r Requests) Transaction() []byte {
+	return post("/fhir", r.bundle(), r.Auth)
 }
 
 func get(target string, auth bool) []byte {
@@ -79,12 +63,12 @@ func post(target, body string, auth bool) []byte {
 
 func credentials(auth bool) string {
 	if auth {
-		return "Authorization: Bearer " + token + "\r\n"
+		return "Authorization: Bearer " + Token + "\r\n"
 	}
 	return ""
 }
 
-func observation(w *env) string {
+func (r Requests) observation() string {
 	return fmt.Sprintf(`{"resourceType":"Observation",`+
 		`"meta":{"profile":["http://hl7.org/fhir/us/core/StructureDefinition/us-core-heart-rate"],`+
 		`"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"HTEST"}]},`+
@@ -95,27 +79,27 @@ func observation(w *env) string {
 		`"effectiveDateTime":"2026-02-%02dT%02d:%02d:00Z",`+
 		`"valueQuantity":{"value":%d,"unit":"beats/minute","system":"http://unitsofmeasure.org",`+
 		`"code":"/min"}}`,
-		rand.Uint64(), w.ids[rand.IntN(len(w.ids))],
+		rand.Uint64(), r.patient(),
 		1+rand.IntN(28), rand.IntN(24), rand.IntN(60), 50+rand.IntN(60))
 }
 
-func bundle(w *env) string {
+func (r Requests) bundle() string {
 	entries := make([]string, 10)
 	for i := range entries {
-		entries[i] = `{"resource":` + observation(w) +
+		entries[i] = `{"resource":` + r.observation() +
 			`,"request":{"method":"POST","url":"Observation"}}`
 	}
 	return `{"resourceType":"Bundle","type":"transaction","entry":[` + strings.Join(entries, ",") + `]}`
 }
 
-// rate is what one measurement gave.
-type rate struct {
-	perSecond float64
-	cpu       float64 // microseconds of both sides' processor time per request
+// Rate is what one measurement gave.
+type Rate struct {
+	PerSecond float64
+	CPU       float64 // microseconds of both sides' processor time per request
 }
 
-// cpuTime is the processor time that this process has used.
-func cpuTime() time.Duration {
+// CPU is the processor time that this process has used.
+func CPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		return 0
@@ -123,13 +107,20 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// drive sends requests over that many connections for a while and gives how
-// many were answered in a second, and at what cost.
-func drive(addr string, clients int, d time.Duration, next func() []byte) (rate, error) {
+// Run sends requests over that many connections for a while and returns how many were
+// answered in a second, and at what cost. cpu returns the processor time that both
+// sides have used; nil: that of this process.
+func Run(
+	addr string, clients int, d time.Duration, next func() []byte, cpu func() time.Duration,
+) (Rate, error) {
+	if cpu == nil {
+		cpu = CPU
+	}
+
 	var done atomic.Int64
 	var failed atomic.Value
 	var wg sync.WaitGroup
-	start, cpu := time.Now(), cpuTime()
+	start, before := time.Now(), cpu()
 
 	for range clients {
 		wg.Add(1)
@@ -143,13 +134,13 @@ func drive(addr string, clients int, d time.Duration, next func() []byte) (rate,
 
 	wg.Wait()
 	if err, ok := failed.Load().(error); ok {
-		return rate{}, err
+		return Rate{}, err
 	}
 
 	n := float64(done.Load())
-	return rate{
+	return Rate{
 		n / time.Since(start).Seconds(),
-		float64((cpuTime() - cpu).Microseconds()) / n,
+		float64((cpu() - before).Microseconds()) / n,
 	}, nil
 }
 
@@ -207,13 +198,13 @@ func readAnswer(r *bufio.Reader) error {
 	return err
 }
 
-// median takes the middle of each figure by itself.
-func median(all []rate) rate {
+// Median takes the middle of each figure by itself.
+func Median(all []Rate) Rate {
 	var perSecond, cpu []float64
 	for _, r := range all {
-		perSecond, cpu = append(perSecond, r.perSecond), append(cpu, r.cpu)
+		perSecond, cpu = append(perSecond, r.PerSecond), append(cpu, r.CPU)
 	}
 	slices.Sort(perSecond)
 	slices.Sort(cpu)
-	return rate{perSecond[len(all)/2], cpu[len(all)/2]}
+	return Rate{perSecond[len(all)/2], cpu[len(all)/2]}
 }

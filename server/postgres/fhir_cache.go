@@ -1,0 +1,319 @@
+package postgres
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sync"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/search"
+)
+
+// cache keeps resources and lists of the index that were read. It is never ahead of
+// the database or behind it: its clock is the number of the last change of a resource
+// that it accounts for, every transaction brings the changes since then, and what is
+// kept has the states in which it is right. So a transaction is served what its own
+// snapshot has, and what another destination changed is seen at the next request.
+type cache struct {
+	most int // bytes
+
+	mu     sync.Mutex // guards the fields below, and all that is kept
+	clock  uint64
+	epoch  uint64 // of the index; another one was made by other rules
+	size   int    // bytes
+	docs   map[uint64]*keptEntry
+	ids    map[identity]*keptEntry
+	lists  map[string]*keptList         // by the bounds of their ranges
+	terms  map[string]*keptList         // of those, the lists of one term
+	ranges map[param]map[*keptList]bool // and the others
+	having map[uint64]map[*keptList]bool
+}
+
+// span is the states, by their clocks, in which something kept is right.
+type span struct {
+	from uint64
+	end  uint64 // the first in which it is not; 0: not known yet
+}
+
+// in reports whether it is right in a state. The cache's mutex is held.
+func (s *span) in(clock uint64) bool {
+	return s.from <= clock && (s.end == 0 || clock < s.end)
+}
+
+// keptEntry is the current version of a resource.
+type keptEntry struct {
+	span
+	entry fhir.Entry
+}
+
+// keptList is the rows of a range of the index.
+type keptList struct {
+	span
+	key      string
+	from, to []byte
+	one      []byte // the term, of a range that has no other
+	rows     []indexRow
+}
+
+// Bounds of what is kept. overhead is what the maps add to each thing.
+const (
+	cacheBytes = 64 << 20
+	maxKept    = 64 << 10 // bytes of one resource
+	overhead   = 300
+)
+
+func newCache(most int) *cache {
+	if most == 0 {
+		most = cacheBytes
+	}
+	c := &cache{most: most}
+	c.empty()
+	return c
+}
+
+// empty forgets everything. The mutex is held, or the cache is new.
+func (c *cache) empty() {
+	for _, e := range c.docs {
+		e.end = c.clock
+	}
+	for _, l := range c.lists {
+		l.end = c.clock
+	}
+
+	c.size = 0
+	c.docs = map[uint64]*keptEntry{}
+	c.ids = map[identity]*keptEntry{}
+	c.lists = map[string]*keptList{}
+	c.terms = map[string]*keptList{}
+	c.ranges = map[param]map[*keptList]bool{}
+	c.having = map[uint64]map[*keptList]bool{}
+}
+
+// changed is a change of a resource, with the terms that it has now.
+type changed struct {
+	seq, doc uint64
+	terms    search.Terms
+}
+
+// maxChanged bounds the changes that the cache follows one by one; after more it is
+// emptied.
+const maxChanged = 1000
+
+// advance brings the cache to a state, by the changes since its own.
+func (c *cache) advance(n numbers, changes []changed) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n.epoch < c.epoch || n.epoch == c.epoch && n.written <= c.clock {
+		return // another transaction has brought it further
+	}
+
+	before := c.clock
+	c.clock = max(c.clock, n.written)
+	if n.epoch != c.epoch || len(changes) > maxChanged {
+		c.epoch = n.epoch
+		c.empty()
+		return
+	}
+	for _, change := range changes {
+		if change.seq > before {
+			c.change(change)
+		}
+	}
+}
+
+func (c *cache) change(x changed) {
+	if e := c.docs[x.doc]; e != nil {
+		c.dropEntry(e, x.seq)
+	}
+	for l := range c.having[x.doc] {
+		c.dropList(l, x.seq)
+	}
+
+	var key []byte
+	x.terms.Each(func(term []byte) bool {
+		if l := c.terms[string(term)]; l != nil {
+			c.dropList(l, x.seq)
+		}
+		for l := range c.ranges[param(term)] {
+			key = appendIndexKey(key[:0], term, x.doc)
+			if bytes.Compare(key, l.from) >= 0 && bytes.Compare(key, l.to) < 0 {
+				c.dropList(l, x.seq)
+			}
+		}
+		return true
+	})
+}
+
+func (c *cache) dropEntry(e *keptEntry, end uint64) {
+	e.end = end
+	c.size -= e.size()
+	delete(c.docs, e.entry.Doc)
+	delete(c.ids, identity{e.entry.Type, e.entry.ID})
+}
+
+func (e *keptEntry) size() int { return overhead + len(e.entry.Terms) + len(e.entry.Body) }
+
+func (c *cache) dropList(l *keptList, end uint64) {
+	l.end = end
+	c.size -= l.size()
+	delete(c.lists, l.key)
+	if l.one != nil {
+		delete(c.terms, string(l.one))
+	} else {
+		delete(c.ranges[param(l.from)], l)
+	}
+	for _, r := range l.rows {
+		delete(c.having[r.doc], l)
+		if len(c.having[r.doc]) == 0 {
+			delete(c.having, r.doc)
+		}
+	}
+}
+
+func (l *keptList) size() int {
+	size := overhead + 2*len(l.from) + 2*len(l.to)
+	for _, r := range l.rows {
+		size += overhead
+		if l.one == nil {
+			size += len(r.term)
+		}
+	}
+	return size
+}
+
+// room drops anything until there is room for so much more.
+func (c *cache) room(size int) {
+	if c.size+size <= c.most {
+		return
+	}
+	for _, e := range c.docs {
+		if c.size+size <= c.most*9/10 {
+			return
+		}
+		c.dropEntry(e, c.clock+1)
+	}
+	for _, l := range c.lists {
+		if c.size+size <= c.most*9/10 {
+			return
+		}
+		c.dropList(l, c.clock+1)
+	}
+}
+
+// keepEntry keeps a resource that was read in the state of numbers.
+func (c *cache) keepEntry(n numbers, e fhir.Entry) {
+	kept := &keptEntry{
+		span:  span{from: n.written},
+		entry: e,
+	}
+	if kept.size() > maxKept {
+		return
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n.written != c.clock || n.epoch != c.epoch || c.docs[e.Doc] != nil {
+		return
+	}
+	c.room(kept.size())
+	c.size += kept.size()
+	c.docs[e.Doc] = kept
+	c.ids[identity{e.Type, e.ID}] = kept
+}
+
+// keepList keeps the rows of a range that were read in the state of numbers.
+func (c *cache) keepList(n numbers, from, to, one []byte, rows []indexRow) {
+	l := &keptList{
+		span: span{from: n.written},
+		key:  rangeKey(from, to),
+		from: bytes.Clone(from),
+		to:   bytes.Clone(to),
+		one:  bytes.Clone(one),
+		rows: rows,
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n.written != c.clock || n.epoch != c.epoch || c.lists[l.key] != nil {
+		return
+	}
+	c.room(l.size())
+	c.size += l.size()
+	c.lists[l.key] = l
+	c.addRange(l)
+
+	for _, r := range rows {
+		of := c.having[r.doc]
+		if of == nil {
+			of = map[*keptList]bool{}
+			c.having[r.doc] = of
+		}
+		of[l] = true
+	}
+}
+
+// addRange has a list found by the terms that would change it.
+func (c *cache) addRange(l *keptList) {
+	if l.one != nil {
+		c.terms[string(l.one)] = l
+		return
+	}
+
+	of := c.ranges[param(l.from)]
+	if of == nil {
+		of = map[*keptList]bool{}
+		c.ranges[param(l.from)] = of
+	}
+	of[l] = true
+}
+
+// rangeKey joins the bounds of a range.
+func rangeKey(from, to []byte) string {
+	b := binary.AppendUvarint(nil, uint64(len(from)))
+	b = append(b, from...)
+	return string(append(b, to...))
+}
+
+// entry returns a resource as it is in a state.
+func (c *cache) entry(n numbers, doc uint64) *keptEntry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.valid(n, c.docs[doc])
+}
+
+// named does the same by type and id.
+func (c *cache) named(n numbers, id identity) *keptEntry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.valid(n, c.ids[id])
+}
+
+func (c *cache) valid(n numbers, e *keptEntry) *keptEntry {
+	if e == nil || n.epoch != c.epoch || !e.in(n.written) {
+		return nil
+	}
+	return e
+}
+
+// list returns the rows of a range as they are in a state.
+func (c *cache) list(n numbers, from, to []byte) *keptList {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.lists[rangeKey(from, to)]
+	if l == nil || n.epoch != c.epoch || !l.in(n.written) {
+		return nil
+	}
+	return l
+}
+
+// all reports whether all that was used in one state is right in another.
+func (c *cache) all(used []*span, n numbers) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range used {
+		if !s.in(n.written) {
+			return false
+		}
+	}
+	return true
+}
