@@ -12,7 +12,6 @@ import (
 
 	"fhirdest.example/fhir/trail"
 	"fhirdest.example/server/bolt/packed"
-	"fhirdest.example/server/carry"
 )
 
 // Names of settings. A file that was restored from the backup of a database has the
@@ -21,8 +20,8 @@ import (
 // file is restored into a database.
 var (
 	chainPrefix = []byte("audit-chain:")
-	joinedKey   = []byte(carry.Joined)
-	newestKey   = []byte(carry.Newest)
+	joinedKey   = []byte("audit-joined")
+	newestKey   = []byte("audit-newest")
 )
 
 // Extent implements trail.Reader.
@@ -86,6 +85,14 @@ func (s *auditLog) hash(key []byte) (h trail.Hash, err error) {
 		return h, s.in(settingsTable).damaged(key, "is no hash")
 	}
 	return trail.Hash(v), nil
+}
+
+// putHash stores a hash; a zero one is not stored.
+func (s *auditLog) putHash(key []byte, h trail.Hash) error {
+	if h == (trail.Hash{}) {
+		return nil
+	}
+	return s.in(settingsTable).put(key, h[:])
 }
 
 // expired returns the number up to which records were removed.
@@ -331,10 +338,7 @@ func (x *expiring) put(s *auditLog) (err error) {
 	for _, c := range x.chains {
 		err = errors.Join(err, s.putChain(*c))
 	}
-	if x.joined != (trail.Hash{}) {
-		err = errors.Join(err, s.in(settingsTable).put(joinedKey, x.joined[:]))
-	}
-	return err
+	return errors.Join(err, s.putHash(joinedKey, x.joined))
 }
 
 // forget removes what the log of changes and the index have of records up to a number.

@@ -137,6 +137,9 @@ func (im *newImage) Put(_ context.Context, k carry.Kind, r carry.Row) error {
 		return im.term(r)
 	case *carry.Chain:
 		return im.chain(r)
+	case *carry.Joint:
+		audit := &im.state.audit
+		return errors.Join(audit.putHash(joinedKey, r.Joined), audit.putHash(newestKey, r.Newest))
 	case *carry.Block:
 		return im.block(r)
 	}

@@ -270,6 +270,8 @@ func (s *state) eachOf(k carry.Kind, f func(carry.Row) error) error {
 		})
 	case carry.Chains:
 		return s.audit.eachChain(f)
+	case carry.Joints:
+		return s.audit.joint(f)
 	}
 	return s.audit.eachBlock(f)
 }
@@ -286,7 +288,7 @@ func (t *table) eachRow(f func(key, value []byte) error) error {
 }
 
 // ofAudit are the settings that belong to the audit records, and are made of them.
-var ofAudit = [][]byte{tailKey, headKey, anchorKey, forgottenKey}
+var ofAudit = [][]byte{tailKey, headKey, anchorKey, forgottenKey, joinedKey, newestKey}
 
 func (s *state) eachSetting(f func(carry.Row) error) error {
 	for name, n := range map[string]uint64{
@@ -368,13 +370,51 @@ func (s *auditLog) eachChain(f func(carry.Row) error) error {
 	return nil
 }
 
+func (s *auditLog) joint(f func(carry.Row) error) error {
+	extent, err := s.Extent(context.Background())
+	if err != nil {
+		return err
+	}
+	return f(&carry.Joint{
+		Joined: extent.Joined,
+		Newest: extent.Newest,
+	})
+}
+
+// eachBlock reads the log of changes beside the blocks: it has a row for each.
 func (s *auditLog) eachBlock(f func(carry.Row) error) error {
-	return s.in(recordsTable).eachRow(func(k, v []byte) error {
+	records := s.in(recordsTable)
+	heads, err := s.heads("AuditEvent", 0)
+	if err != nil {
+		return err
+	}
+	if first, _ := records.Cursor().First(); len(heads) == 0 && first != nil {
+		return records.damaged(first, "is not listed in the log of changes")
+	}
+	if len(heads) == 0 {
+		return nil
+	}
+
+	changes := heads[0]
+	at, logged := changes.cursor.First()
+	return records.eachRow(func(k, v []byte) error {
 		b, ok := packed.Decode(k, v)
 		if !ok {
-			return s.in(recordsTable).damaged(k, noBlock)
+			return records.damaged(k, noBlock)
 		}
-		return f(&carry.Block{Block: *b})
+		if err := changes.set(at, logged); err != nil {
+			return err
+		}
+		if changes.doc-changes.more != b.First {
+			return records.damaged(k, "is not listed in the log of changes")
+		}
+
+		row := &carry.Block{
+			Block:  *b,
+			Change: changes.seq - changes.more,
+		}
+		at, logged = changes.cursor.Next()
+		return f(row)
 	})
 }
 

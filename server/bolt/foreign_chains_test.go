@@ -22,19 +22,13 @@ type east struct {
 }
 
 func (s *east) Each(ctx context.Context, k carry.Kind, f func(carry.Row) error) error {
-	if k == carry.ResourceSettings {
-		for name, h := range map[string]trail.Hash{carry.Joined: s.joined, carry.Newest: s.newest} {
-			if err := f(&carry.Setting{Name: name, Value: h[:]}); err != nil {
-				return err
-			}
-		}
-	}
-
 	joint := s.joined
 	return s.Image.Each(ctx, k, func(r carry.Row) error {
 		switch r := r.(type) {
 		case *carry.Chain:
 			r.Name = "east"
+		case *carry.Joint:
+			r.Joined, r.Newest = s.joined, s.newest
 		case *carry.Block:
 			joint = join(&r.Block, joint)
 		}

@@ -28,6 +28,7 @@ const (
 	Changes                      // *Change, by Type and Seq
 	Terms                        // *Term, by Term and Doc; resources' only
 	Chains                       // *Chain, by Name
+	Joints                       // *Joint: one
 	Blocks                       // *Block, by First
 	kinds
 )
@@ -42,8 +43,20 @@ func Kinds() []Kind {
 }
 
 var kindNames = [kinds]string{
-	"settings of trust", "registrations", "used jti", "revocation lists", "decisions", "memberships",
-	"settings of resources", "resources", "earlier versions", "changes", "index", "audit chains", "audit records",
+	TrustSettings:    "settings of trust",
+	Registrations:    "registrations",
+	UsedJTI:          "used jti",
+	Lists:            "revocation lists",
+	Decisions:        "decisions",
+	Memberships:      "memberships",
+	ResourceSettings: "settings of resources",
+	Resources:        "resources",
+	Versions:         "former versions",
+	Changes:          "changes",
+	Terms:            "index",
+	Chains:           "audit chains",
+	Joints:           "what joins audit chains",
+	Blocks:           "audit records",
 }
 
 // String returns the kind's name for people.
@@ -68,14 +81,6 @@ const (
 const (
 	LastNumber = "last-number" // that was given to a resource or an audit record
 	LastChange = "last-change" // in the log of changes
-)
-
-// Names of settings of resources that a file keeps for a database: hashes of commits
-// of records, see trail.Extent. They are there only if the chains of several destinations
-// were ever joined.
-const (
-	Joined = "audit-joined"
-	Newest = "audit-newest"
 )
 
 // Setting is a value that a store keeps for itself.
@@ -141,9 +146,16 @@ type Term struct {
 // that has had any.
 type Chain struct{ trail.Chain }
 
+// Joint is the ends of the chain that joins the chains of several destinations: see
+// trail.Extent. Both are zero where there are none.
+type Joint struct{ Joined, Newest trail.Hash }
+
 // Block is audit records with successive numbers and places in one chain, as the log
 // of changes has them in one row.
-type Block struct{ packed.Block }
+type Block struct {
+	packed.Block
+	Change uint64 // number of the first in the log of changes
+}
 
 func part[T string | []byte](b []byte, p T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(p))), p...)
@@ -220,7 +232,15 @@ func (c *Chain) Append(b []byte) []byte {
 	return b
 }
 
-// Append implements Row.
+// Append implements Row. An engine for one destination joins nothing, and one for
+// several joins what was not: the hashes themselves show whether that is right.
+func (*Joint) Append(b []byte) []byte { return b }
+
+// Append implements Row; see Joint.
 func (l *Block) Append(b []byte) []byte {
-	return append(binary.BigEndian.AppendUint64(b, l.First), l.Encode()...)
+	bare := l.Block
+	bare.Joint = nil
+	b = binary.BigEndian.AppendUint64(b, l.First)
+	b = binary.BigEndian.AppendUint64(b, l.Change)
+	return append(b, bare.Encode()...)
 }
