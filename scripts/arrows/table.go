@@ -246,6 +246,12 @@ var table = []row{
 		others: []string{strict, jwx, mux},
 		less:   []string{"encoding/json"},
 	},
+	{
+		room:   "server/oauth/stored",
+		reason: "the form in which every engine stores what oauth.Store keeps",
+		ours:   []string{"server/oauth"},
+		less:   []string{"net", "net/http", "os", "encoding/json"},
+	},
 	{room: "server/oauth/storetest", reason: "the test that any store of oauth must pass",
 		ours: []string{"udap", "udap/trace", "server/oauth"}, others: []string{strict}},
 	{
@@ -254,7 +260,7 @@ var table = []row{
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
 			"server/bolt/packed", "server/carry", "server/oauth", "server/audit", "server/people", "server/tiered",
-			"server/lab", "udap/conform", "server/shared", "certs/disk",
+			"server/lab", "udap/conform", "server/shared", "server/oauth/stored", "certs/disk",
 		},
 		others: []string{bbolt, strict},
 		less:   []string{"encoding/json", "net/http"},
@@ -271,6 +277,7 @@ var table = []row{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
 			"server/oauth", "server/audit", "server/people", "server/tiered", "server/shared",
 			"server/bolt/packed",
+			"server/oauth/stored",
 		},
 		others: []string{pgx, strict},
 		less:   []string{"encoding/json", "net/http"},

@@ -13,6 +13,7 @@ import (
 
 	"fhirdest.example/server/carry"
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/stored"
 )
 
 // maxCarried bounds the rows that one transaction of a newImage writes, and
@@ -185,7 +186,7 @@ func (im *newImage) used(u *carry.Used) error {
 
 // spentOf is the record of a used jti.
 func spentOf(u *carry.Used) []byte {
-	return spentKey(u.Key).record(oauth.Spend{
+	return spentRow(stored.JTI(u.Key), oauth.Spend{
 		Now:      time.Unix(int64(u.Second), 0),
 		Endpoint: u.Endpoint,
 	})

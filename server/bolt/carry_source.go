@@ -15,6 +15,7 @@ import (
 
 	"fhirdest.example/server/bolt/packed"
 	"fhirdest.example/server/carry"
+	"fhirdest.example/server/oauth/stored"
 )
 
 // Image is the files of a backup or of a stopped destination while their rows are
@@ -235,8 +236,8 @@ func (t trustRows) used(f func(carry.Row) error) error {
 		return f(&carry.Used{
 			Minute:   minute,
 			Number:   key,
-			Key:      spentKey(v),
-			Second:   binary.BigEndian.Uint32(v[spentKeyLength:]),
+			Key:      stored.JTI(v),
+			Second:   binary.BigEndian.Uint32(v[stored.KeyLength:]),
 			Endpoint: string(v[spentRecord:]),
 		})
 	})

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/fhirtest"
 	"fhirdest.example/fhir/search"
@@ -23,7 +25,6 @@ import (
 	"fhirdest.example/server/people"
 	"fhirdest.example/udap/fetch"
 	"fhirdest.example/udap/trace"
-	"go.etcd.io/bbolt"
 )
 
 // answers are what a file answers to every question of a test, by question.

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"fhirdest.example/certs/disk"
 	"go.etcd.io/bbolt"
+
+	"fhirdest.example/certs/disk"
+	"fhirdest.example/server/oauth/stored"
 )
 
 // Restore puts the copies of a backup in the place of a data directory's files
@@ -181,7 +183,7 @@ func AcceptTime(data string, now time.Time) (until time.Time, err error) {
 		}
 
 		return errors.Join(
-			metaRows.put(meta, floorKey, binary.BigEndian.AppendUint32(nil, minuteOf(now)-1)),
+			metaRows.put(meta, floorKey, binary.BigEndian.AppendUint32(nil, stored.Minute(now)-1)),
 			metaRows.put(meta, restoredKey, restoredMark(now.Unix())))
 	})
 	return until, errors.Join(err, db.Close())

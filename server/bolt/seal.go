@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"time"
 
-	"fhirdest.example/server/oauth"
 	"go.etcd.io/bbolt"
+
+	"fhirdest.example/server/oauth"
 
 	"github.com/go-json-experiment/json"
 )

@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/stored"
 	"fhirdest.example/server/shared"
 	"fhirdest.example/udap/trace"
 )
@@ -36,7 +37,7 @@ type Trust struct {
 	spent   *spentIndex
 	clients *cache[trace.ClientID, oauth.Registration]
 	tokens  *cache[tokenKey, oauth.Token]
-	handles handleCipher
+	handles stored.Handles
 
 	// Of the committer alone.
 	nextSpent, nextToken uint64
@@ -125,7 +126,7 @@ func OpenTrust(path string, o Options) (*Trust, error) {
 }
 
 func (t *Trust) load() error {
-	if err := t.handles.load(t); err != nil {
+	if err := loadHandles(t); err != nil {
 		return err
 	}
 
@@ -267,7 +268,7 @@ func (h *health) isRegistration(tx *bbolt.Tx) func(key []byte) bool {
 // a *spentRefusal; when the commit fails, nobody knows what reached the disk,
 // and the jti stays reserved.
 func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch) error) error {
-	key := spentKeyOf(s)
+	key := stored.JTIOf(s)
 	if err := t.spent.reserve(key, s); err != nil {
 		if errors.Is(err, oauth.ErrSwept) {
 			t.ahead.Store(true)
@@ -325,22 +326,18 @@ func (t *Trust) damaged(bucket, key []byte, problem string) error {
 func (t *Trust) Health() []string {
 	all := t.health.alarms()
 	if t.ahead.Load() {
-		until := time.Unix(60*int64(t.spent.floorNow()), 0).UTC().Format(time.RFC3339)
-		all = append(all,
-			"this server's clock was ahead, up to "+until+", and was set back: registrations and "+
-				"tokens are refused until then; stop the destination and run `destination accept-time` "+
-				"if the present time is right")
+		all = append(all, stored.ClockAlarm(t.spent.floorNow()))
 	}
 	return all
 }
 
-func (t *Trust) putSpent(b *trustBatch, key spentKey, s oauth.Spend) error {
-	m, err := b.minute(spentRows, minuteSpent(s))
+func (t *Trust) putSpent(b *trustBatch, key stored.JTI, s oauth.Spend) error {
+	m, err := b.minute(spentRows, stored.MinuteSpent(s))
 	if err != nil {
 		return err
 	}
 	t.nextSpent++
-	return m.rows.put(m.Bucket, number(t.nextSpent), key.record(s))
+	return m.rows.put(m.Bucket, number(t.nextSpent), spentRow(key, s))
 }
 
 // Spend implements oauth.Store.
@@ -453,7 +450,7 @@ func (t *Trust) sweep(b *trustBatch, now time.Time) error {
 	}
 
 	b.swept = true
-	floor := minuteOf(now) - 1
+	floor := stored.Minute(now) - 1
 	if floor <= t.spent.floorNow() || floor == t.unswept {
 		return nil
 	}

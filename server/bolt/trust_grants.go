@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/stored"
 )
 
 // Since layout 3, "grants" has what people granted: the grant's identifier (16
@@ -50,26 +50,17 @@ func makeGrantBuckets(db *bbolt.DB) error {
 	})
 }
 
-// grantKey returns the key of a grant, nil for a text that is no identifier.
-func grantKey(id oauth.GrantID) []byte {
-	key, err := hex.DecodeString(string(id))
-	if err != nil || len(key) != 16 {
-		return nil
-	}
-	return key
-}
-
 func subjectKey(subject string, key []byte) []byte {
 	return append(append([]byte(subject), 0), key...)
 }
 
 func grantExpiryKey(g *oauth.Grant, key []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, minuteOf(g.Expires)), key...)
+	return append(binary.BigEndian.AppendUint32(nil, stored.Minute(g.Expires)), key...)
 }
 
 // Approve implements oauth.GrantStore.
 func (s *grants) Approve(ctx context.Context, g oauth.Grant, seen *oauth.Registration) error {
-	key := grantKey(g.ID)
+	key := stored.GrantKey(g.ID)
 	if key == nil || bytes.IndexByte([]byte(g.Person.Subject), 0) >= 0 {
 		return fmt.Errorf("store: grant %q of %q cannot be stored", g.ID, g.Person.Subject)
 	}
@@ -103,7 +94,7 @@ func (s *grants) makeRoom(b *trustBatch, next *oauth.Grant) error {
 		if g.ClientID != next.ClientID {
 			return nil
 		}
-		if n++; oldest == nil || lastUsed(g).Before(lastUsed(oldest)) {
+		if n++; oldest == nil || stored.LastUsed(g).Before(stored.LastUsed(oldest)) {
 			oldestKey = key
 			oldest = g
 		}
@@ -116,17 +107,9 @@ func (s *grants) makeRoom(b *trustBatch, next *oauth.Grant) error {
 	return s.remove(b, oldestKey, oldest)
 }
 
-// lastUsed returns when a grant was used last, or made.
-func lastUsed(g *oauth.Grant) time.Time {
-	if g.Used.IsZero() {
-		return g.Created
-	}
-	return g.Used
-}
-
 // Grant implements oauth.GrantStore.
 func (s *grants) Grant(ctx context.Context, id oauth.GrantID) (g *oauth.Grant, err error) {
-	key := grantKey(id)
+	key := stored.GrantKey(id)
 	if key == nil {
 		return nil, nil
 	}
@@ -215,7 +198,7 @@ func (s *grants) each(
 func (s *grants) Exchange(
 	ctx context.Context, spend oauth.Spend, id oauth.GrantID, decide func(*oauth.Grant) oauth.Change,
 ) (h oauth.Handle, err error) {
-	key := grantKey(id)
+	key := stored.GrantKey(id)
 	err = s.trust.spend(ctx, spend, func(b *trustBatch) error {
 		var g *oauth.Grant
 		if key != nil {
@@ -268,17 +251,7 @@ func (s *grants) apply(
 		return h, nil
 	}
 
-	next := *c.Grant
-	if next.Refresh != nil && c.Token != nil {
-		family := *next.Refresh
-		family.Access = oauth.TokenKey{
-			Handle: h,
-			Hash:   c.Token.Hash,
-		}
-		next.Refresh = &family
-	}
-
-	return h, s.put(b, key, g, &next)
+	return h, s.put(b, key, g, stored.After(c, h))
 }
 
 // Withdraw implements oauth.GrantStore.
@@ -313,7 +286,7 @@ func (s *grants) change(
 	ctx context.Context, id oauth.GrantID, subject string,
 	apply func(b *trustBatch, key []byte, g *oauth.Grant) error,
 ) error {
-	key := grantKey(id)
+	key := stored.GrantKey(id)
 	return s.trust.commits.Do(ctx, func(b *trustBatch) error {
 		var g *oauth.Grant
 		if key != nil {
@@ -405,7 +378,7 @@ func (s *grants) touch(b *trustBatch, id oauth.GrantID) {
 // sweep removes grants that have expired, the earliest first. Damaged rows are
 // reported and left: they must not keep the other sweeping from going on.
 func (s *grants) sweep(b *trustBatch, now time.Time) error {
-	limit := binary.BigEndian.AppendUint32(nil, minuteOf(now))
+	limit := binary.BigEndian.AppendUint32(nil, stored.Minute(now))
 	c := b.tx.Bucket(grantExpiriesBucket).Cursor()
 	var keys [][]byte
 	for k, v := c.First(); k != nil && len(keys) < maxSweptGrants; k, v = c.Next() {

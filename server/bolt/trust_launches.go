@@ -3,7 +3,6 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/stored"
 )
 
 // Since layout 4, "launches" has the EHR launches that were not used yet. A key is a
@@ -44,8 +44,7 @@ func (s *launches) AddLaunch(
 		return h, err
 	}
 
-	binary.BigEndian.PutUint32(h[:4], minuteOf(l.Expires)+1)
-	_, _ = rand.Read(h[4:]) // never fails (Go 1.24)
+	h = stored.NewLaunchHandle(l.Expires)
 	return h, s.trust.commits.Do(ctx, func(b *trustBatch) error {
 		if err := s.sweep(b, now); err != nil {
 			return err
@@ -103,7 +102,7 @@ func useLaunch(b *trustBatch, h oauth.Handle) error {
 
 // sweepLaunches removes launches that have expired.
 func (s *launches) sweep(b *trustBatch, now time.Time) error {
-	limit := binary.BigEndian.AppendUint32(nil, minuteOf(now))
+	limit := binary.BigEndian.AppendUint32(nil, stored.Minute(now))
 	c := b.tx.Bucket(launchesBucket).Cursor()
 	for k, _ := c.First(); k != nil && bytes.Compare(k[:min(4, len(k))], limit) <= 0; k, _ = c.First() {
 		b.wrote = true

@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -10,18 +9,14 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/stored"
 )
 
 // Bounds of the index of used jti.
 const (
-	maxSpent       = 8 << 20            // entries
-	spentKeyLength = 16                 // bytes of the SHA-256 of (community, issuer, jti)
-	spentRecord    = spentKeyLength + 4 // key, second of first use; the endpoint's name follows
+	maxSpent    = oauth.MaxSpent       // entries
+	spentRecord = stored.KeyLength + 4 // key, second of first use; the endpoint's name follows
 )
-
-// spentKey names a jti. It is cut from a SHA-256: to be refused by chance or
-// by another's doing one would have to meet 128 given bits.
-type spentKey [spentKeyLength]byte
 
 // spentUse is when and where a jti was first used.
 type spentUse struct {
@@ -34,7 +29,7 @@ type spentUse struct {
 // fails: nobody knows then what reached the disk.
 type spentIndex struct {
 	mu        sync.Mutex // guards all below
-	minutes   map[uint32]map[spentKey]spentUse
+	minutes   map[uint32]map[stored.JTI]spentUse
 	count     int
 	floor     uint32          // jti of this minute and earlier are forgotten
 	restored  int64           // Unix time of the last restore from a backup; 0: never
@@ -44,7 +39,7 @@ type spentIndex struct {
 
 func newSpentIndex(floor uint32, restored int64) *spentIndex {
 	return &spentIndex{
-		minutes:  map[uint32]map[spentKey]spentUse{},
+		minutes:  map[uint32]map[stored.JTI]spentUse{},
 		unsure:   map[uint32]bool{},
 		floor:    floor,
 		restored: restored,
@@ -70,39 +65,9 @@ func restoredAt(mark []byte) int64 {
 	return int64(binary.BigEndian.Uint64(mark))
 }
 
-func spentKeyOf(s oauth.Spend) (k spentKey) {
-	var buffer [512]byte
-	b := buffer[:0]
-	for _, part := range [3]string{string(s.Community), s.Issuer, s.JTI} {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
-		b = append(b, part...)
-	}
-
-	sum := sha256.Sum256(b)
-	copy(k[:], sum[:])
-	return k
-}
-
-// minuteOf returns the minute at whose end t is past.
-func minuteOf(t time.Time) uint32 {
-	return uint32(t.Unix() / 60)
-}
-
-// minuteSpent returns the minute up to whose end a jti is remembered.
-func minuteSpent(s oauth.Spend) uint32 {
-	return minuteOf(expires(s).Add(oauth.MaxSkew))
-}
-
-func expires(s oauth.Spend) time.Time {
-	if s.Expires.IsZero() {
-		return s.Until
-	}
-	return s.Expires
-}
-
 // reserve marks a jti as used, or returns when it was.
-func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
-	minute := minuteSpent(s)
+func (x *spentIndex) reserve(k stored.JTI, s oauth.Spend) error {
+	minute := stored.MinuteSpent(s)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 
@@ -110,11 +75,9 @@ func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
 		return oauth.ErrSwept
 	}
 
-	// What is used is free again once its exp, which the minute has, and the
-	// present skew are past.
-	now := minuteOf(s.Now.Add(oauth.MaxSkew - s.Until.Sub(expires(s))))
+	free := stored.MinuteFree(s)
 	for ends, m := range x.minutes {
-		if use, found := m[k]; found && ends >= now {
+		if use, found := m[k]; found && ends >= free {
 			return &oauth.Replayed{
 				Seen:     time.Unix(int64(use.second), 0),
 				Endpoint: x.endpoints[use.endpoint],
@@ -139,10 +102,10 @@ func (x *spentIndex) reserve(k spentKey, s oauth.Spend) error {
 	return nil
 }
 
-func (x *spentIndex) add(minute uint32, k spentKey, use spentUse) {
+func (x *spentIndex) add(minute uint32, k stored.JTI, use spentUse) {
 	m := x.minutes[minute]
 	if m == nil {
-		m = map[spentKey]spentUse{}
+		m = map[stored.JTI]spentUse{}
 		x.minutes[minute] = m
 	}
 	m[k] = use
@@ -162,10 +125,10 @@ func (x *spentIndex) endpoint(name string) uint8 {
 
 // release undoes a reservation: its effect was refused and nothing of it
 // was written.
-func (x *spentIndex) release(k spentKey, s oauth.Spend) {
+func (x *spentIndex) release(k stored.JTI, s oauth.Spend) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if m := x.minutes[minuteSpent(s)]; m != nil {
+	if m := x.minutes[stored.MinuteSpent(s)]; m != nil {
 		if _, found := m[k]; found {
 			delete(m, k)
 			x.count--
@@ -199,8 +162,8 @@ func (x *spentIndex) live() int {
 	return x.count
 }
 
-// record is what the file holds of a used jti.
-func (k spentKey) record(s oauth.Spend) []byte {
+// spentRow is what the file holds of a used jti.
+func spentRow(k stored.JTI, s oauth.Spend) []byte {
 	v := make([]byte, 0, spentRecord+len(s.Endpoint))
 	v = append(v, k[:]...)
 	v = binary.BigEndian.AppendUint32(v, uint32(s.Now.Unix()))
@@ -224,8 +187,8 @@ func (t *Trust) loadSpent(root *bbolt.Bucket) (last uint64, err error) {
 
 		sound[minute] = true
 		if minute > x.floor {
-			x.add(minute, spentKey(v), spentUse{
-				second:   binary.BigEndian.Uint32(v[spentKeyLength:]),
+			x.add(minute, stored.JTI(v), spentUse{
+				second:   binary.BigEndian.Uint32(v[stored.KeyLength:]),
 				endpoint: x.endpoint(string(v[spentRecord:])),
 			})
 		}
@@ -268,7 +231,7 @@ func eachMinute(
 // spend there is none.
 type proofUse struct {
 	spend *oauth.Spend
-	key   spentKey
+	key   stored.JTI
 	err   error // why it could not be reserved
 }
 
@@ -280,7 +243,7 @@ func (x *spentIndex) reserveProof(s *oauth.Spend) proofUse {
 
 	u := proofUse{
 		spend: s,
-		key:   spentKeyOf(*s),
+		key:   stored.JTIOf(*s),
 	}
 	u.err = x.reserve(u.key, *s)
 	return u

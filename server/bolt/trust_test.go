@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/stored"
 	"fhirdest.example/server/oauth/storetest"
 )
 
@@ -189,7 +190,7 @@ func TestSpentMemory(t *testing.T) {
 
 	for i := range entries {
 		s := numbered(i, storetest.Start.Add(time.Duration(i)*time.Millisecond))
-		if err := x.reserve(spentKeyOf(s), s); err != nil {
+		if err := x.reserve(stored.JTIOf(s), s); err != nil {
 			t.Fatal(err)
 		}
 	}

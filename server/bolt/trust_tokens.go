@@ -3,17 +3,14 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"crypto/subtle"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/stored"
 	"fhirdest.example/udap/trace"
 )
 
@@ -51,23 +48,20 @@ func (t *Trust) putToken(b *trustBatch, token *oauth.Token, record []byte) (h oa
 		return h, &spentRefusal{oauth.ErrNoRegistration}
 	}
 
-	minute := minuteOf(token.Expires)
+	minute := stored.Minute(token.Expires)
 	m, err := b.minute(tokenRows, minute)
 	if err != nil {
 		return h, err
 	}
 
 	t.nextToken++
-	t.handles.seal(&h, minute, t.nextToken)
+	t.handles.Seal(&h, minute, t.nextToken)
 	return h, m.rows.put(m.Bucket, number(t.nextToken), bytes.Clone(record))
 }
 
-// handleCipher hides minute and number of a token in its handle.
-type handleCipher struct{ cipher.Block }
-
-// load reads the key that hides where a token is kept, and makes one for a new
-// file. It protects no token: their secret halves do.
-func (c *handleCipher) load(t *Trust) error {
+// loadHandles reads the key that hides where a token is kept, and makes one for a new
+// file.
+func loadHandles(t *Trust) error {
 	var key []byte
 	err := t.health.view(context.Background(), t.db, func(tx *bbolt.Tx) error {
 		v, err := t.get(metaRows, tx.Bucket(metaBucket), handleKey, never)
@@ -75,8 +69,7 @@ func (c *handleCipher) load(t *Trust) error {
 		return err
 	})
 	if err == nil && key == nil {
-		key = make([]byte, 16)
-		_, _ = rand.Read(key) // never fails (Go 1.24)
+		key = stored.NewHandlesKey()
 		err = t.db.Update(func(tx *bbolt.Tx) error {
 			return metaRows.put(tx.Bucket(metaBucket), handleKey, bytes.Clone(key))
 		})
@@ -86,21 +79,8 @@ func (c *handleCipher) load(t *Trust) error {
 		return fmt.Errorf("store: %w", err)
 	}
 
-	c.Block, err = aes.NewCipher(key)
+	t.handles, err = stored.NewHandles(key)
 	return err
-}
-
-func (c handleCipher) seal(h *oauth.Handle, minute uint32, seq uint64) {
-	var plain oauth.Handle
-	binary.BigEndian.PutUint32(plain[:], minute)
-	binary.BigEndian.PutUint64(plain[4:], seq)
-	c.Encrypt(h[:], plain[:])
-}
-
-func (c handleCipher) open(h oauth.Handle) (minute, key []byte) {
-	var plain oauth.Handle
-	c.Decrypt(plain[:], h[:])
-	return plain[:4], plain[4:12]
 }
 
 // findToken returns the minute's bucket and the key of a token, and its record
@@ -108,7 +88,7 @@ func (c handleCipher) open(h oauth.Handle) (minute, key []byte) {
 func (t *Trust) findToken(
 	tx *bbolt.Tx, h oauth.Handle, hash oauth.Hash,
 ) (m *bbolt.Bucket, key, body []byte, err error) {
-	minute, key := t.handles.open(h)
+	minute, key := t.handles.Open(h)
 	tokens := tx.Bucket(tokensBucket)
 	if m = tokens.Bucket(minute); m == nil {
 		return nil, nil, nil, t.misnamedMinute(tokens)

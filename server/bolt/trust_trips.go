@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"go.etcd.io/bbolt"
 
+	"fhirdest.example/server/oauth/stored"
 	"fhirdest.example/server/tiered"
 )
 
@@ -31,7 +32,7 @@ func (t Trips) BeginTrip(ctx context.Context, trip tiered.Trip, now time.Time) e
 		return err
 	}
 
-	minute := minuteOf(trip.Expires)
+	minute := stored.Minute(trip.Expires)
 	return t.commits.Do(ctx, func(b *trustBatch) error {
 		if fullOfTrips(b.tx, minute) {
 			return tiered.ErrFull
@@ -41,7 +42,7 @@ func (t Trips) BeginTrip(ctx context.Context, trip tiered.Trip, now time.Time) e
 		if err != nil {
 			return err
 		}
-		if err := dropMinutes(root, minuteOf(now)-1); err != nil {
+		if err := dropMinutes(root, stored.Minute(now)-1); err != nil {
 			return err
 		}
 
@@ -80,7 +81,7 @@ func (t Trips) EndTrip(
 			return nil
 		}
 
-		minute := binary.BigEndian.AppendUint32(nil, minuteOf(expires))
+		minute := binary.BigEndian.AppendUint32(nil, stored.Minute(expires))
 		m := root.Bucket(minute)
 		if m == nil {
 			return nil

@@ -100,6 +100,9 @@ func (s Spend) Expired() bool {
 // present skew says: so a skew that is lengthened brings no JWT back to life.
 const MaxSkew = 5 * time.Minute
 
+// MaxSpent is how many used jti a store remembers before it returns ErrFull.
+const MaxSpent = 8 << 20
+
 // Handle is where a store keeps a token: the first half of the token's text.
 // It is no secret, but means nothing to anyone else.
 type Handle [16]byte

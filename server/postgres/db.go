@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"strings"
@@ -111,14 +112,21 @@ type database struct {
 	schema string
 	health *health
 	commit func(context.Context, pgx.Tx) error
+	// commitInTest is commit where a test has replaced it; else nil.
+	commitInTest func(context.Context, pgx.Tx) error
 }
 
 // open connects to the database and verifies that a schema is as this program needs
-// it. Nothing is made: see Migrate.
-func open(ctx context.Context, c Config, schema string) (*database, error) {
+// it. Nothing is made: see Migrate. Later parameters replace those of sessionLimits.
+func open(
+	ctx context.Context, c Config, schema string, parameters ...map[string]string,
+) (*database, error) {
 	settings, err := c.parse(schema)
 	if err != nil {
 		return nil, err
+	}
+	for _, p := range parameters {
+		maps.Copy(settings.ConnConfig.RuntimeParams, p)
 	}
 
 	pool, err := pgxpool.NewWithConfig(ctx, settings)
@@ -131,6 +139,8 @@ func open(ctx context.Context, c Config, schema string) (*database, error) {
 		schema: schema,
 		health: &health{},
 		commit: c.commit,
+
+		commitInTest: c.commit,
 	}
 	if db.commit == nil {
 		db.commit = func(ctx context.Context, tx pgx.Tx) error { return tx.Commit(ctx) }

@@ -77,6 +77,46 @@ func commitFailed(err error) error {
 	}
 }
 
+// failed is the error of a statement that ought to have succeeded.
+func failed(err error) error {
+	if f := (*failure)(nil); err == nil || errors.As(err, &f) {
+		return err
+	}
+	return &failure{err: err}
+}
+
+// refused reports whether the server has answered that it did not do a statement, and
+// that the session goes on: so what comes after it was not done either. The end of a
+// session, which is FATAL, may come after a commit.
+func refused(err error) bool {
+	var answered *pgconn.PgError
+	return errors.As(err, &answered) && answered.SeverityUnlocalized == "ERROR"
+}
+
+// interrupted reports whether an exchange with the server failed because the connection
+// was lost: another may be had.
+func interrupted(err error) bool {
+	var answered *pgconn.PgError
+	if errors.As(err, &answered) {
+		return !refused(err)
+	}
+
+	var connecting *pgconn.ConnectError
+	return err != nil && !errors.As(err, &connecting) && !pgconn.Timeout(err) &&
+		(pgconn.SafeToRetry(err) || isLost(err))
+}
+
+// again does something that may be done again when the connection was lost: after
+// PostgreSQL was started again, a pool has connections that have ended.
+func (d *database) again(f func() error) error {
+	err := f()
+	for n := 0; n < 2 && interrupted(err); n++ {
+		d.pool.Reset()
+		err = f()
+	}
+	return failed(err)
+}
+
 // conflicts reports whether a transaction failed because of another one, and may be
 // run again.
 func conflicts(err error) bool {
@@ -131,10 +171,20 @@ func (h *health) alarms() []string {
 	return all
 }
 
+// damagedRows is the error for rows that cannot be what this package wrote.
+type damagedRows struct{ text string }
+
+func (e *damagedRows) Error() string { return e.text }
+
+// Is makes the error known to callers that do not know this package.
+func (e *damagedRows) Is(target error) bool {
+	return target == fhir.ErrDamaged || target == oauth.ErrDamaged
+}
+
 // damaged is the error for rows of a table that cannot be what this package wrote. It
-// is an fhir.ErrDamaged.
+// is an fhir.ErrDamaged and an oauth.ErrDamaged.
 func damaged(table, format string, args ...any) error {
-	return fmt.Errorf("database: table %s: "+format+": %w", append(append([]any{table}, args...), fhir.ErrDamaged)...)
+	return &damagedRows{fmt.Sprintf("database: table %s is damaged: "+format, append([]any{table}, args...)...)}
 }
 
 // maxAlarms bounds how many damaged rows are listed.

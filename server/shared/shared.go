@@ -205,14 +205,14 @@ func (c *Committer[B]) Waiting() int {
 // once more alone, since what it met may have been another's doing. So no work
 // is done more than three times, however much of it fails.
 func (c *Committer[B]) commit(all []*work[B]) {
-	spoilers, err := c.attempt(all)
+	spoilers, _, err := c.attempt(all)
 	if len(spoilers) == 0 {
 		answer(all, err)
 		return
 	}
 
 	if rest := without(all, spoilers); len(rest) > 0 {
-		again, err := c.attempt(rest)
+		again, _, err := c.attempt(rest)
 		if len(again) == 0 {
 			answer(rest, err)
 		} else {
@@ -220,12 +220,17 @@ func (c *Committer[B]) commit(all []*work[B]) {
 		}
 	}
 
-	for _, w := range spoilers {
+	for i, w := range spoilers {
 		alone := []*work[B]{w}
-		if again, err := c.attempt(alone); len(again) > 0 {
+		again, began, err := c.attempt(alone)
+		switch {
+		case len(again) > 0:
 			w.done <- w.err
-		} else {
+		case began:
 			answer(alone, err)
+		default: // the engine cannot be reached: nobody waits for it in turn
+			answer(spoilers[i:], err)
+			return
 		}
 	}
 }
@@ -257,16 +262,17 @@ func without[B Batch](all, some []*work[B]) []*work[B] {
 }
 
 // attempt does work in one transaction. If some of it spoils the transaction,
-// that is returned and nothing is stored; else err is the commit's.
-func (c *Committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) {
+// that is returned and nothing is stored; else err is that of the transaction, which
+// did not begin or could not be committed.
+func (c *Committer[B]) attempt(all []*work[B]) (spoilers []*work[B], began bool, err error) {
 	b, err := c.engine.Begin()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer c.engine.Rollback(b)
 
 	if err := c.fetch(b, all); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 
 	for _, w := range all {
@@ -282,17 +288,17 @@ func (c *Committer[B]) attempt(all []*work[B]) (spoilers []*work[B], err error) 
 	}
 
 	if len(spoilers) > 0 {
-		return spoilers, nil
+		return spoilers, true, nil
 	}
 
 	if err := c.settle(b); err != nil {
 		for _, w := range all {
 			w.err = err
 		}
-		return all, nil
+		return all, true, nil
 	}
 
-	return nil, c.engine.Guard(func() error { return c.engine.Commit(b) })
+	return nil, true, c.engine.Guard(func() error { return c.engine.Commit(b) })
 }
 
 func (c *Committer[B]) fetch(b B, all []*work[B]) error {

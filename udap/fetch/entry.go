@@ -184,6 +184,12 @@ func newer(old, next *x509.RevocationList) (warning string, err error) {
 	return missingNumber(next), nil
 }
 
+// Older reports whether a list may not follow another, since that would roll it back.
+func Older(next, old *x509.RevocationList) bool {
+	_, err := newer(old, next)
+	return err != nil
+}
+
 // missingNumber warns of a CRL without a number. Such a CRL revokes, but clears
 // nobody.
 func missingNumber(l *x509.RevocationList) string {

@@ -244,6 +244,10 @@ func (s *Source) fetch(e *entry, f *flight) {
 	if err == nil {
 		err = s.keep(e, list)
 	}
+	if errors.Is(err, ErrOlder) {
+		list = nil
+		s.adopt(e.key.text())
+	}
 	s.end(e, f, list, warning, err)
 }
 

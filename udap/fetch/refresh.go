@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sort"
+	"sync"
 	"time"
 
 	"fhirdest.example/udap"
@@ -14,6 +15,10 @@ const idle = 24 * time.Hour
 
 // Run fetches every list in use again each Refresh until ctx ends.
 func (s *Source) Run(ctx context.Context) error {
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(ctx) })
+	defer watching.Wait()
+
 	tick := time.NewTicker(s.cfg.Refresh)
 	defer tick.Stop()
 	for {

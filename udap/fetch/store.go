@@ -1,8 +1,11 @@
 package fetch
 
 import (
+	"bytes"
+	"context"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -18,6 +21,18 @@ type ListStore interface {
 	LoadCRL(key string) (StoredCRL, bool, error)
 	SaveCRL(key string, l StoredCRL) error
 }
+
+// WatchedStore is a ListStore that several processes share. Its SaveCRL returns ErrOlder
+// when another process has kept a list that this one may not follow.
+type WatchedStore interface {
+	ListStore
+	// WatchCRLs calls kept with the key of each list that any process keeps, or with
+	// an empty one when it may be any, until ctx ends.
+	WatchCRLs(ctx context.Context, kept func(key string)) error
+}
+
+// ErrOlder is the error of a WatchedStore for a list that is older than the one it has.
+var ErrOlder = errors.New("another process has kept a newer list")
 
 // StoredCRL is a list as it came, and when.
 type StoredCRL struct {
@@ -96,6 +111,40 @@ func (s *Source) keep(e *entry, list *x509.RevocationList) error {
 
 	e.kept = list
 	return nil
+}
+
+// adopt puts the list that another process has kept in the place of an older one. An
+// empty key: of any place.
+func (s *Source) adopt(key string) {
+	s.mu.Lock()
+	var entries []*entry
+	for _, e := range s.entries {
+		if key == "" || key == e.key.text() {
+			entries = append(entries, e)
+		}
+	}
+	s.mu.Unlock()
+
+	for _, e := range entries {
+		list, fetched, err := s.stored(e.key, e.issuer)
+		if err != nil || list == nil {
+			continue // what is known still counts, and the next fetch reports a store that cannot be read
+		}
+
+		s.mu.Lock()
+		if e.list == nil || !Older(list, e.list) && !bytes.Equal(list.Raw, e.list.Raw) {
+			e.list, e.fetched, e.odd = list, fetched, missingNumber(list)
+			s.evict(e)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// watch adopts the lists that other processes keep, until ctx ends.
+func (s *Source) watch(ctx context.Context) {
+	if w, ok := s.cfg.Store.(WatchedStore); ok {
+		_ = w.WatchCRLs(ctx, s.adopt) // it ends with ctx
+	}
 }
 
 // configured are the places whose lists may speak for a community's issuers.

@@ -1,0 +1,120 @@
+package postgres_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/storetest"
+	"fhirdest.example/server/people"
+	"fhirdest.example/server/people/peopletest"
+	"fhirdest.example/server/postgres"
+	"fhirdest.example/server/postgres/postgrestest"
+	"fhirdest.example/server/tiered"
+	"fhirdest.example/server/tiered/tieredtest"
+)
+
+// trustDatabase is a database whose commits can be made to fail.
+type trustDatabase struct {
+	config postgres.Config
+	full   atomic.Bool
+	store  *postgres.Trust
+}
+
+// openTrust opens a store on a database of its own, which is closed at the end.
+func openTrust(t testing.TB) *trustDatabase {
+	t.Helper()
+	d := &trustDatabase{}
+	d.config = postgres.WithCommit(postgres.Config{
+		URL:  postgrestest.New(t),
+		Name: "one",
+	}, func(ctx context.Context, tx pgx.Tx) error {
+		if d.full.Load() {
+			return errFull
+		}
+		return tx.Commit(ctx)
+	})
+	d.store = d.open(t)
+	t.Cleanup(func() {
+		if err := d.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func (d *trustDatabase) open(t testing.TB) *postgres.Trust {
+	t.Helper()
+	s, err := postgres.OpenTrust(context.Background(), d.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (d *trustDatabase) reopen(t testing.TB) *postgres.Trust {
+	t.Helper()
+	if err := d.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.store = d.open(t)
+	return d.store
+}
+
+// second opens another handle to the same database.
+func (d *trustDatabase) second(t testing.TB) *postgres.Trust {
+	t.Helper()
+	s := d.open(t)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// Covers: S2-08, S2-18, case 089, case 095, case 099, case 121, case 127, case 129,
+// case 130, case 131, case 133, case 150
+func TestTrust(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Subject {
+		d := openTrust(t)
+		return storetest.Subject{
+			Store:       d.store,
+			Reopen:      func(t *testing.T) oauth.Store { return d.reopen(t) },
+			FailCommits: d.full.Store,
+			Second:      func(t *testing.T) oauth.Store { return d.second(t) },
+		}
+	})
+}
+
+func TestPeople(t *testing.T) {
+	peopletest.Run(t, func(t *testing.T) peopletest.Subject {
+		d := openTrust(t)
+		return peopletest.Subject{
+			Store:       d.store.People(),
+			Reopen:      func(t *testing.T) people.Store { return d.reopen(t).People() },
+			FailCommits: d.full.Store,
+		}
+	})
+}
+
+func TestTrips(t *testing.T) {
+	databases := map[string]*trustDatabase{}
+	tieredtest.TestStore(t, func(t *testing.T) (tiered.Store, func()) {
+		d := databases[t.Name()]
+		if d == nil {
+			d = openTrust(t)
+			databases[t.Name()] = d
+		} else {
+			d.store = d.open(t)
+		}
+		return postgres.Trips{Trust: d.store}, func() {
+			if err := d.store.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
