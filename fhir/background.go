@@ -1,15 +1,17 @@
 package fhir
 
 import (
+	"cmp"
 	"compress/gzip"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -394,6 +396,10 @@ type PerformOptions struct {
 var ErrUnclear = fail(http.StatusInternalServerError, "incomplete",
 	"The server stopped while the batch was being done: some of its entries may have been done.")
 
+// ErrOvertaken is the error of work whose change another destination has made
+// meanwhile, under the same mark.
+var ErrOvertaken = errors.New("another destination has done it meanwhile")
+
 // Perform does a request that was accepted before and returns what the answer would
 // have been, as a Bundle of type batch-response with one entry. What it has done
 // once under a mark it does not do again: it returns the same outcome. again
@@ -423,6 +429,9 @@ func (s *Service) Perform(
 	}
 	s.admit(r)
 	r.mark = func(c Change, resp *response) error {
+		if was, err := c.Setting(ctx, o.Mark); err != nil || len(was) > 0 {
+			return cmp.Or(err, ErrOvertaken)
+		}
 		return c.SetSetting(ctx, o.Mark, performed(r, resp))
 	}
 
@@ -434,7 +443,10 @@ func (s *Service) Perform(
 
 	r.entries = nil
 	resp, err := s.do(r)
-	if ctx.Err() != nil && err != nil {
+	switch {
+	case errors.Is(err, ErrOvertaken):
+		return s.marked(ctx, o.Mark)
+	case ctx.Err() != nil && err != nil:
 		return nil, err
 	}
 
@@ -496,14 +508,20 @@ func (s *Service) marked(ctx context.Context, mark string) (body []byte, err err
 	return body, err
 }
 
-// Forget removes a mark of Perform.
-func (s *Service) Forget(ctx context.Context, mark string) error {
+// Forget removes a mark. With retire it leaves of it that its work is over, so that a
+// destination that was cut off and still does the work changes nothing any more.
+func (s *Service) Forget(ctx context.Context, mark string, retire bool) error {
 	body, err := s.marked(ctx, mark)
-	if err != nil || body == nil {
+	if err != nil || body == nil && !retire {
 		return err
 	}
+
+	var left []byte
+	if retire {
+		left = []byte("{}")
+	}
 	return s.Store.Update(ctx, func(c Change) error {
-		return c.SetSetting(ctx, mark, nil)
+		return c.SetSetting(ctx, mark, left)
 	})
 }
 
@@ -530,84 +548,46 @@ func (s *Service) Disclose(a *Asked, patients []string, why error) error {
 	return s.auditLater(s.auditRecords(r, &interaction{name: a.Interaction}, why)...)
 }
 
-// writes are the changes that are under way. A change has its time, which becomes
-// lastUpdated, before it is committed: a moment is settled when no change of an
-// earlier time can be committed any more.
-type writes struct {
-	mu      sync.Mutex
-	under   map[*request]time.Time
-	settled time.Time
-	ended   chan struct{} // closed when a change ends
+// SettledSetting is the name of the setting that has the settled moment, in
+// milliseconds since 1970. Every change reads it.
+const SettledSetting = "settled"
+
+// Settle returns the present moment, at which no resource will be changed any more: a
+// change that is committed later, by any destination, gets a later lastUpdated.
+func (s *Service) Settle(ctx context.Context) (at time.Time, err error) {
+	err = s.Store.Update(ctx, func(c Change) error {
+		at = s.Now().UTC().Truncate(time.Millisecond)
+		before, err := settled(ctx, c)
+		if err == nil && at.After(before) {
+			return c.SetSetting(ctx, SettledSetting, binary.BigEndian.AppendUint64(nil, uint64(at.UnixMilli())))
+		}
+
+		at = before // the clock stepped back, or is behind another destination's
+		return err
+	})
+	return at, err
 }
 
-// begin notes that a request begins to change something, and gives it a time after
+// settled returns the last settled moment; the zero time when there is none.
+func settled(ctx context.Context, c Change) (time.Time, error) {
+	v, err := c.Setting(ctx, SettledSetting)
+	if err != nil || len(v) != 8 {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(v))).UTC(), nil
+}
+
+// unsettle gives a request that changes something, and all its entries, a time after
 // the last moment that is settled.
-func (ws *writes) begin(r *request, now func() time.Time) (end func()) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	if !r.now.Truncate(time.Millisecond).After(ws.settled) {
-		r.now = now()
-		if first := ws.settled.Add(time.Millisecond); r.now.Before(first) {
-			r.now = first
-		}
-		for _, e := range r.entries {
-			e.req.now = r.now
-		}
+func unsettle(r *request, c Change) error {
+	at, err := settled(r.ctx, c)
+	if err != nil || r.now.Truncate(time.Millisecond).After(at) {
+		return err
 	}
 
-	if ws.under == nil {
-		ws.under = map[*request]time.Time{}
+	r.now = at.Add(time.Millisecond)
+	for _, e := range r.entries {
+		e.req.now = r.now
 	}
-	ws.under[r] = r.now
-
-	return func() {
-		ws.mu.Lock()
-		defer ws.mu.Unlock()
-		delete(ws.under, r)
-		if ws.ended != nil {
-			close(ws.ended)
-			ws.ended = nil
-		}
-	}
-}
-
-// Settle returns the present moment, once every change with a lastUpdated up to it
-// is committed or has failed: no resource will get one any more.
-func (s *Service) Settle(ctx context.Context) (time.Time, error) {
-	ws := &s.writes
-	ws.mu.Lock()
-	at := s.Now().UTC().Truncate(time.Millisecond)
-	if at.Before(ws.settled) {
-		at = ws.settled // the clock stepped back
-	}
-	ws.settled = at
-
-	for ws.earlier(at) {
-		if ws.ended == nil {
-			ws.ended = make(chan struct{})
-		}
-		ended := ws.ended
-		ws.mu.Unlock()
-
-		select {
-		case <-ctx.Done():
-			return at, ctx.Err()
-		case <-ended:
-		}
-
-		ws.mu.Lock()
-	}
-
-	ws.mu.Unlock()
-	return at, nil
-}
-
-// earlier reports whether a change of a time up to at is under way.
-func (ws *writes) earlier(at time.Time) bool {
-	for _, t := range ws.under {
-		if !t.Truncate(time.Millisecond).After(at) {
-			return true
-		}
-	}
-	return false
+	return nil
 }

@@ -122,7 +122,6 @@ type Service struct {
 	routes     routes
 	audit      auditor
 	denials    denials
-	writes     writes
 }
 
 // core is what all parts of a service share.

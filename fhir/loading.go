@@ -1,6 +1,8 @@
 package fhir
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,10 +119,11 @@ func (s *Service) prepareLine(ctx context.Context, g *Grant, line Line) loadLine
 }
 
 // StoreLoad stores the resources of a Load that the grant may store, and the mark
-// with the value that place gives, in one transaction with the audit records. Its
-// error means that nothing was stored.
+// with the value that place gives, in one transaction with the audit records. was is
+// the mark's value so far, nil for none: ErrOvertaken if it has another, as another
+// destination goes on with the work. Its error means that nothing was stored.
 func (s *Service) StoreLoad(
-	ctx context.Context, l *Load, mark string, place func(*Loaded) ([]byte, error),
+	ctx context.Context, l *Load, mark string, was []byte, place func(*Loaded) ([]byte, error),
 ) (out *Loaded, err error) {
 	all := &request{
 		ctx: ctx,
@@ -134,9 +137,15 @@ func (s *Service) StoreLoad(
 			all.now = r.now
 		}
 	}
-	defer s.writes.begin(all, s.Now)()
 
 	err = s.Store.Update(ctx, func(c Change) error {
+		if now, err := c.Setting(ctx, mark); err != nil || !bytes.Equal(now, was) {
+			return cmp.Or(err, ErrOvertaken)
+		}
+		if err := unsettle(all, c); err != nil {
+			return err
+		}
+
 		out = &Loaded{Stored: map[string]int64{}}
 		stored := notes{}
 		for i := range l.lines {

@@ -245,10 +245,6 @@ func (s *Service) perform(
 		defer cancel()
 	}
 
-	if in.entries || in.change != nil {
-		defer s.writes.begin(req, s.Now)()
-	}
-
 	switch {
 	case in.entries:
 		if err := s.transactor.prepareTransaction(req); err != nil {
@@ -303,8 +299,11 @@ func (r *request) limit(timeout time.Duration) context.CancelFunc {
 func (s *Service) changing(
 	req *request, change func(Change, *request) (*response, error),
 ) (resp *response, err error) {
-	err = s.Store.Update(req.ctx, func(c Change) (err error) {
-		resp, err = change(c, req)
+	err = s.Store.Update(req.ctx, func(c Change) error {
+		err := unsettle(req, c)
+		if err == nil {
+			resp, err = change(c, req)
+		}
 		if err == nil && req.mark != nil {
 			err = req.mark(c, resp)
 		}

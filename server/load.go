@@ -131,7 +131,7 @@ func loadFile(ctx context.Context, s *fhir.Service, o LoadOptions, name string) 
 	sum := sha256.Sum256([]byte(path))
 	mark := "load/" + hex.EncodeToString(sum[:])
 	if o.Again {
-		if err := s.Forget(ctx, mark); err != nil {
+		if err := s.Forget(ctx, mark, false); err != nil {
 			return err
 		}
 	}

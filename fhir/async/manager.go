@@ -79,7 +79,7 @@ type Kind interface {
 // Service is the part of fhir.Service that jobs need.
 type Service interface {
 	Perform(ctx context.Context, a *fhir.Asked, again bool, o fhir.PerformOptions) ([]byte, error)
-	Forget(ctx context.Context, mark string) error
+	Forget(ctx context.Context, mark string, retire bool) error
 }
 
 // Manager keeps jobs and does them, beside those of other destinations that share the
@@ -190,7 +190,7 @@ func (m *Manager) removeOver(ctx context.Context, s Service) {
 
 	for _, id := range removed {
 		m.removeFiles(ctx, id)
-		if err := s.Forget(ctx, markOf(id)); err != nil {
+		if err := s.Forget(ctx, markOf(id), false); err != nil {
 			m.Failed(err)
 			m.removeLater(id)
 		}
@@ -356,7 +356,7 @@ func (m *Manager) renew(ctx context.Context, w *Work) {
 
 // isLost reports whether an error is that an attempt is no longer the job's.
 func isLost(err error) bool {
-	return errors.Is(err, ErrNoJob) || errors.Is(err, ErrTaken)
+	return errors.Is(err, ErrNoJob) || errors.Is(err, ErrTaken) || errors.Is(err, fhir.ErrOvertaken)
 }
 
 // attempt does a job's work. A panic in it is that job's failure only.
@@ -479,7 +479,8 @@ func (m *Manager) store(ctx context.Context, s Service, e ending) {
 		if e.failure != nil { // nobody can download what it has made
 			m.removeFiles(ctx, w.ID)
 		}
-		if err := s.Forget(ctx, markOf(w.ID)); err != nil {
+		// Whoever made an earlier attempt may still be at it.
+		if err := s.Forget(ctx, markOf(w.ID), w.Again()); err != nil {
 			m.Failed(err) // it is tried again when the job expires
 		}
 	}

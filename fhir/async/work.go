@@ -119,6 +119,12 @@ func (w *Work) update(ctx context.Context, change func(*Job)) error {
 	})
 }
 
+// Ours returns nil if no other destination has begun the job since, and the work may
+// go on.
+func (w *Work) Ours(ctx context.Context) error {
+	return w.m.Store.Renew(ctx, w.attempt(), w.m.Limits.Lease, w.reported())
+}
+
 // aliveEvery is how often a job under way looks at its client's registration.
 const aliveEvery = time.Second
 

@@ -22,7 +22,7 @@ import (
 type Service interface {
 	PrepareLoad(ctx context.Context, a *fhir.Asked, lines []fhir.Line) *fhir.Load
 	StoreLoad(
-		ctx context.Context, l *fhir.Load, mark string, place func(*fhir.Loaded) ([]byte, error),
+		ctx context.Context, l *fhir.Load, mark string, was []byte, place func(*fhir.Loaded) ([]byte, error),
 	) (*fhir.Loaded, error)
 	Place(ctx context.Context, mark string) ([]byte, error)
 }
@@ -98,8 +98,9 @@ func Run(ctx context.Context, c Config, from io.ReadSeeker) (Place, error) {
 // loading is a load under way.
 type loading struct {
 	Config
-	at Place
-	in *bufio.Reader
+	at    Place
+	value []byte // of the mark, as it is stored
+	in    *bufio.Reader
 
 	offset, line int64 // what is read so far
 }
@@ -119,6 +120,7 @@ func (l *loading) begin(ctx context.Context, from io.ReadSeeker) error {
 		return err
 	}
 
+	l.value = stored
 	if stored != nil {
 		if err := json.Unmarshal(stored, &l.at); err != nil {
 			return fmt.Errorf("load: the place in the file: %w", err)
@@ -223,7 +225,8 @@ func (l *loading) readLine() ([]byte, error) {
 // store stores one step with the place behind it.
 func (l *loading) store(ctx context.Context, s step) error {
 	var next Place
-	_, err := l.Service.StoreLoad(ctx, s.load, l.Mark, func(done *fhir.Loaded) ([]byte, error) {
+	var value []byte
+	_, err := l.Service.StoreLoad(ctx, s.load, l.Mark, l.value, func(done *fhir.Loaded) (_ []byte, err error) {
 		next = l.at
 		next.Offset = s.offset
 		next.Line = s.line
@@ -237,10 +240,11 @@ func (l *loading) store(ctx context.Context, s step) error {
 		room := max(0, MaxListed-len(next.First))
 		next.First = append(next.First[:len(next.First):len(next.First)],
 			done.Refused[:min(room, len(done.Refused))]...)
-		return json.Marshal(next)
+		value, err = json.Marshal(next, json.Deterministic(true))
+		return value, err
 	})
 	if err == nil {
-		l.at = next
+		l.at, l.value = next, value
 	}
 
 	return err

@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -72,25 +73,12 @@ type result struct {
 
 // Do implements async.Kind. After a restart it goes on where it was.
 func (m *Import) Do(ctx context.Context, w *async.Work) error {
-	size := int64(len(w.Asked.Body))
-	at, err := Run(ctx, Config{
-		Service: m.Service,
-		Asked:   &w.Asked,
-		Mark:    w.Mark(),
-		File:    w.ID,
-		Progress: func(p Place) error {
-			w.Progress(
-				"%d%%: %d stored, %d refused",
-				p.Offset*100/max(size, 1),
-				p.Total(),
-				p.Refused,
-			)
-			if err := w.Reached(ctx, p.Offset); err != nil {
-				return err
-			}
-			return w.Alive(ctx)
-		},
-	}, bytes.NewReader(w.Asked.Body))
+	at, err := m.run(ctx, w)
+	for errors.Is(err, fhir.ErrOvertaken) { // by an earlier attempt's last step, or by a later one
+		if err = w.Ours(ctx); err == nil {
+			at, err = m.run(ctx, w)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -121,6 +109,29 @@ func (m *Import) Do(ctx context.Context, w *async.Work) error {
 		return err
 	}
 	return w.Finish("application/json", body)
+}
+
+// run loads the lines from where the last step has ended.
+func (m *Import) run(ctx context.Context, w *async.Work) (Place, error) {
+	size := int64(len(w.Asked.Body))
+	return Run(ctx, Config{
+		Service: m.Service,
+		Asked:   &w.Asked,
+		Mark:    w.Mark(),
+		File:    w.ID,
+		Progress: func(p Place) error {
+			w.Progress(
+				"%d%%: %d stored, %d refused",
+				p.Offset*100/max(size, 1),
+				p.Total(),
+				p.Refused,
+			)
+			if err := w.Reached(ctx, p.Offset); err != nil {
+				return err
+			}
+			return w.Alive(ctx)
+		},
+	}, bytes.NewReader(w.Asked.Body))
 }
 
 // writeRefusals writes a file of OperationOutcomes, the first that there were.
