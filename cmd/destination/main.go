@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/probe"
 	"fhirdest.example/cmd/internal/proc"
 	"fhirdest.example/cmd/internal/version"
 	"fhirdest.example/cmd/internal/yamlfile"
@@ -27,7 +28,7 @@ import (
 //go:embed example.yaml
 var example string
 
-const usage = `usage: destination -config FILE [-check] [-v]
+const usage = `usage: destination -config FILE [-check | -probe] [-v]
        destination backup  -config FILE -to DIR
        destination restore -config FILE -from DIR [-yes]
        destination accept-time -config FILE
@@ -41,6 +42,8 @@ Runs a FHIR R4 destination with its own UDAP authorization server.
   -config FILE   the configuration, in YAML; paths in it start at its directory
   -check         print what is wrong with it, and exit without starting; a
                  destination with this configuration may be running
+  -probe         ask the destination that runs with it whether it is ready, at
+                 admin.health or admin.listen; exit 0 if it is
   -example       print a configuration to start from
   -version       print the version, and exit
   -v             log every decision's details and connection errors too
@@ -65,7 +68,7 @@ the TLS certificate, the communities' anchors and intermediates, our own
 certificates and the users again, which also happens by itself when their files
 change. What
 does not fit is logged, and what was read before stays in use.
-Exit codes: 0 done; 1 it failed while running; 2 usage or configuration.
+Exit codes: 0 done; 1 it failed while running, or is not ready; 2 usage or configuration.
 `
 
 func main() {
@@ -81,6 +84,7 @@ func main() {
 type options struct {
 	config  string
 	check   bool
+	probe   bool
 	example bool
 	verbose bool
 }
@@ -125,6 +129,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if o.check || err != nil {
 		return check(cfg, err, stdout, stderr)
 	}
+	if o.probe {
+		return probe.Ready(ctx, stdout, stderr, cfg.Admin.Health, cfg.Admin.Listen)
+	}
 	return serve(ctx, cfg, o, stdout, stderr)
 }
 
@@ -134,6 +141,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	f.SetOutput(io.Discard)
 	f.StringVar(&o.config, "config", "", "")
 	f.BoolVar(&o.check, "check", false, "")
+	f.BoolVar(&o.probe, "probe", false, "")
 	f.BoolVar(&o.example, "example", false, "")
 	f.BoolVar(&o.verbose, "v", false, "")
 	err := f.Parse(args)

@@ -16,13 +16,14 @@ import (
 	"time"
 
 	"fhirdest.example/cmd/internal/gatewayd"
+	"fhirdest.example/cmd/internal/probe"
 	"fhirdest.example/cmd/internal/proc"
 	"fhirdest.example/cmd/internal/version"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
 )
 
-const usage = `usage: gateway [serve] -config FILE [-check]
+const usage = `usage: gateway [serve] -config FILE [-check | -probe]
        gateway -example | -version
        gateway compare [-json] [-hops NAMES] A B [C ...]
 
@@ -32,6 +33,8 @@ path, and writes one line of evidence for each message.
   -config FILE   the configuration, in YAML; paths in it start at its directory
   -check         report what is wrong with it and what may be, and exit without
                  starting; ports and files that a running gateway uses are right
+  -probe         ask the gateway that runs with it whether it is ready, at
+                 admin.health or admin.listen; exit 0 if it is
   -example       print a configuration to begin with
   -version       print the version, and exit
 
@@ -89,7 +92,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	f := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	config, check := f.String("config", "", ""), f.Bool("check", false, "")
-	example := f.Bool("example", false, "")
+	example, ask := f.Bool("example", false, ""), f.Bool("probe", false, "")
 	if code, done := parse(f, args, stdout, stderr); done {
 		return code
 	}
@@ -110,6 +113,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 	case *check:
 		return checkOnly(*config, stdout, stderr)
+
+	case *ask:
+		return probeOnly(ctx, *config, stdout, stderr)
 	}
 
 	return serve(ctx, *config, stdout, stderr)
@@ -148,6 +154,15 @@ func checkOnly(path string, stdout, stderr io.Writer) int {
 
 	fmt.Fprintln(stdout, "ok")
 	return 0
+}
+
+func probeOnly(ctx context.Context, path string, stdout, stderr io.Writer) int {
+	c, err := gatewayd.Read(path)
+	if err != nil {
+		complaint.Print(stderr, err)
+		return 2
+	}
+	return probe.Ready(ctx, stdout, stderr, c.Admin.Health, c.Admin.Listen)
 }
 
 func serve(ctx context.Context, path string, stdout, stderr io.Writer) int {

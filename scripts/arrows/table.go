@@ -484,7 +484,7 @@ var table = []row{
 		room:   "cmd/gateway",
 		reason: "one actor: a gateway",
 		ours: []string{
-			"gateway", "gateway/...", "cmd/internal/gatewayd", "cmd/internal/proc",
+			"gateway", "gateway/...", "cmd/internal/gatewayd", "cmd/internal/probe", "cmd/internal/proc",
 			"cmd/internal/version", "cmd/internal/yamlfile", "gateway/complaint",
 		},
 		less: []string{"net/http/httputil"},
