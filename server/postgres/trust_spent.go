@@ -291,3 +291,49 @@ func (b *trustTx) remove(most int64, statement string, minute int64) (n int64, e
 	}
 	return n, err
 }
+
+// AcceptTime has the destinations of a database go on from now, after the clock of one
+// was ahead and was set back. It returns up to when requests would have been refused;
+// the zero time when there is nothing to accept, and then it changes nothing. They may
+// be running: each transaction reads what they share.
+//
+// What was used before must not work again, and used jti are forgotten up to the time
+// that the clock showed. So, as after a restore, every JWT is refused that could have
+// been accepted up to now.
+func AcceptTime(ctx context.Context, c Config, now time.Time) (until time.Time, err error) {
+	db, err := open(ctx, c, "trust", trustParameters)
+	if err != nil {
+		return until, err
+	}
+	defer db.Close()
+
+	err = db.update(ctx, func(tx pgx.Tx) error {
+		until = time.Time{}
+		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", int64(writeLock)); err != nil {
+			return err
+		}
+
+		var floor, restored int64
+		err := tx.QueryRow(ctx, "select floor, restored from state").Scan(&floor, &restored)
+		if err != nil {
+			return err
+		}
+		for _, second := range []int64{60 * floor, restored} {
+			if t := time.Unix(second, 0).UTC(); t.After(now) && t.After(until) {
+				until = t
+			}
+		}
+		if until.IsZero() {
+			return nil
+		}
+
+		_, err = tx.Exec(
+			ctx,
+			"update state set floor = $1, restored = $2",
+			int64(stored.Minute(now))-1,
+			now.Unix(),
+		)
+		return err
+	})
+	return until, err
+}

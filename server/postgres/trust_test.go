@@ -118,3 +118,8 @@ func TestTrips(t *testing.T) {
 		}
 	})
 }
+
+func TestExpiringRegistrations(t *testing.T) {
+	d := openTrust(t)
+	storetest.TestExpiring(t, d.store, func() storetest.ExpiringStore { return d.reopen(t) })
+}

@@ -38,7 +38,7 @@ type part struct {
 
 // Run tests a store; open makes an empty one, for each part anew.
 func Run(t *testing.T, open func(*testing.T) Subject) {
-	for _, part := range append([]part{
+	for _, part := range slices.Concat([]part{
 		{"register, change, cancel", testLife},
 		{"a change that takes rights away", testEpoch},
 		{"communities are apart", testCommunities},
@@ -60,7 +60,7 @@ func Run(t *testing.T, open func(*testing.T) Subject) {
 		{"a proof is used up with the JWT beside it", testProof},
 		{"one proof, many at once", testProofRace},
 		{"one client, many changes and a cancel at once", testChangeRace},
-	}, grantParts...) {
+	}, grantParts, secondParts) {
 		t.Run(part.name, func(t *testing.T) { part.test(t, open(t)) })
 	}
 }
@@ -526,3 +526,6 @@ func testChangeRace(t *testing.T, sub Subject) {
 		t.Errorf("two live registrations: %s and %s", first.ID, last.ID)
 	}
 }
+
+// Spend returns the use of a JWT at Start by a jti.
+func Spend(jti string) oauth.Spend { return spend("iss", jti, Start) }

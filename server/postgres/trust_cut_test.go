@@ -1,0 +1,291 @@
+package postgres_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fhirdest.example/fhir"
+	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/oauth/storetest"
+	"fhirdest.example/server/postgres"
+	"fhirdest.example/server/postgres/local"
+	"fhirdest.example/server/postgres/postgrestest"
+)
+
+// cutter passes connections on to a database, and cuts them after a number of bytes.
+type cutter struct {
+	net.Listener
+	socket string
+
+	mu    sync.Mutex // guards the fields below
+	left  [2]int     // bytes until the cut, to the server and from it; negative: there is none
+	seen  [2]int
+	conns map[net.Conn]bool
+}
+
+// newCutter returns a cutter before a database, and the URL by which it is reached.
+func newCutter(t *testing.T, database string) (*cutter, string) {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	c := &cutter{
+		Listener: l,
+		socket:   filepath.Join(u.Query().Get("host"), ".s.PGSQL."+u.Query().Get("port")),
+		left:     [2]int{-1, -1},
+		conns:    map[net.Conn]bool{},
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { c.serve(&serving) })
+	t.Cleanup(func() {
+		l.Close()
+		c.cut()
+		serving.Wait()
+	})
+	return c, fmt.Sprintf("postgres://postgres@%s%s?sslmode=disable", l.Addr(), u.Path)
+}
+
+func (c *cutter) serve(serving *sync.WaitGroup) {
+	for {
+		client, err := c.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("unix", c.socket)
+		if err != nil {
+			client.Close()
+			continue
+		}
+
+		c.mu.Lock()
+		c.conns[client], c.conns[server] = true, true
+		c.mu.Unlock()
+		serving.Go(func() { c.pass(0, server, client) })
+		serving.Go(func() { c.pass(1, client, server) })
+	}
+}
+
+// pass copies one direction until either end closes, or the cut.
+func (c *cutter) pass(direction int, to, from net.Conn) {
+	defer to.Close()
+	defer from.Close()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		n, cut := c.admit(direction, n)
+		if _, err := to.Write(buffer[:n]); err != nil || cut {
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// admit returns how many of n bytes pass, and whether the connection is cut then.
+func (c *cutter) admit(direction, n int) (int, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen[direction] += n
+	left := &c.left[direction]
+	if *left < 0 {
+		return n, false
+	}
+	if n < *left {
+		*left -= n
+		return n, false
+	}
+	n, *left = *left, -1 // what comes on another connection passes
+	return n, true
+}
+
+// cut ends all connections.
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.conns {
+		conn.Close()
+	}
+	clear(c.conns)
+}
+
+// arm has the next connections cut, and returns what has passed so far.
+func (c *cutter) arm(direction, after int) (seen [2]int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left[direction] = after
+	seen = c.seen
+	c.seen = [2]int{}
+	return seen
+}
+
+// The connection is cut at each point of a transaction, in either direction. Whatever
+// the outcome: what was answered with success is there; what is said to be unknown
+// counts as used here; what was refused is free everywhere; and no two destinations
+// ever issue a token for one assertion.
+//
+// Covers: case 131
+func TestTrustCutAnywhere(t *testing.T) {
+	at := postgrestest.New(t)
+	direct := openAt(t, at)
+	c, through := newCutter(t, at)
+	s := openAt(t, through)
+	if _, _, err := direct.Register(t.Context(), storetest.Spend("register"), oauth.Registration{
+		ID:        "c",
+		Community: "urn:a",
+		Client:    "https://c.test",
+	}); err != nil {
+		t.Fatal(err)
+	}
+
+	token := func(n int) oauth.Token {
+		return oauth.Token{
+			Hash:     oauth.Hash{byte(n), byte(n >> 8)},
+			ClientID: "c",
+			Expires:  storetest.Start.Add(time.Hour),
+		}
+	}
+	for n := range 3 { // statements are prepared on each connection
+		if _, err := s.Issue(t.Context(), storetest.Spend(fmt.Sprint("warm ", n)), token(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.arm(0, -1)
+	if _, err := s.Issue(t.Context(), storetest.Spend("measured"), token(0)); err != nil {
+		t.Fatal(err)
+	}
+	whole := c.arm(0, -1)
+
+	outcomes := map[string]int{}
+	n := 0
+	for direction := range 2 {
+		for after := 0; after <= whole[direction]+7; after += 7 {
+			n++
+			jti := storetest.Spend(fmt.Sprint("cut ", n))
+			c.arm(direction, after)
+			h, err := s.Issue(t.Context(), jti, token(n))
+			c.arm(direction, -1)
+
+			here, there := s.Spend(t.Context(), jti), direct.Spend(t.Context(), jti)
+			switch {
+			case err == nil:
+				outcomes["answered"]++
+				held, err := direct.Live(t.Context(), h, token(n).Hash)
+				if err != nil || held.Token == nil || !isReplayed(here) || !isReplayed(there) {
+					t.Errorf("cut %d after %d: a token was answered: %+v, %v, %v", direction, after, held, here, there)
+				}
+
+			case errors.Is(err, oauth.ErrUnknown):
+				outcomes["unknown"]++
+				if !isReplayed(here) || there != nil && !isReplayed(there) || !errors.Is(err, fhir.ErrUnavailable) {
+					t.Errorf("cut %d after %d: the outcome is unknown: %v, %v", direction, after, here, there)
+				}
+
+			default:
+				outcomes["refused"]++
+				if here != nil || !isReplayed(there) || !errors.Is(err, fhir.ErrUnavailable) {
+					t.Errorf("cut %d after %d: refused with %v: %v, %v", direction, after, err, here, there)
+				}
+			}
+		}
+	}
+
+	t.Logf("outcomes of %d cuts: %v", n, outcomes)
+	if outcomes["answered"] == 0 || outcomes["unknown"] == 0 {
+		t.Errorf("the cuts did not meet each part of a transaction: %v", outcomes)
+	}
+	if h := s.Health(); len(h) > 0 {
+		t.Errorf("alarms when all is well again: %q", h)
+	}
+}
+
+func isReplayed(err error) bool { return errors.As(err, new(*oauth.Replayed)) }
+
+// openAt opens a store on a database, which is closed at the end.
+func openAt(t testing.TB, at string) *postgres.Trust {
+	t.Helper()
+	d := &trustDatabase{config: postgres.Config{
+		URL:  at,
+		Name: "one",
+	}}
+	return d.second(t)
+}
+
+// A destination that is cut off while others wait for it holds them up no longer than
+// the server's limits say, and what it has not committed is undone.
+func TestTrustCutOffHolder(t *testing.T) {
+	at := postgrestest.New(t)
+	direct := openAt(t, at)
+	c, through := newCutter(t, at)
+	s := openAt(t, through)
+	if err := s.Spend(t.Context(), storetest.Spend("warm")); err != nil {
+		t.Fatal(err)
+	}
+
+	// The answer to the first round trip, which has the lock, is cut.
+	c.arm(1, 1)
+	lost := make(chan error, 1)
+	go func() { lost <- s.Spend(t.Context(), storetest.Spend("lost")) }()
+	if err := <-lost; err != nil && errors.Is(err, oauth.ErrUnknown) {
+		t.Errorf("cut before the commit: %v", err)
+	}
+	if err := direct.Spend(t.Context(), storetest.Spend("other")); err != nil {
+		t.Errorf("at the other destination: %v", err)
+	}
+}
+
+// Without its database a store answers at once that it cannot be reached, and goes on
+// with the next request after PostgreSQL was killed and started again.
+func TestTrustServerKilled(t *testing.T) {
+	server, restart := ownServer(t, serverDirectory(t), local.Options{})
+	s := openAt(t, server.URL("postgres"))
+	jti := storetest.Spend("before")
+	if err := s.Spend(t.Context(), jti); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := server.Kill(); err != nil && !strings.Contains(err.Error(), "finished") {
+		t.Fatal(err)
+	}
+	// Its processes notice the end of the first one by one.
+	for err := s.Spend(t.Context(), jti); !errors.Is(err, fhir.ErrUnavailable); {
+		err = s.Spend(t.Context(), jti)
+	}
+	for name, err := range map[string]error{
+		"spend":  s.Spend(t.Context(), storetest.Spend("without")),
+		"client": func() error { _, err := s.Client(t.Context(), "c"); return err }(),
+		"live":   func() error { _, err := s.Live(t.Context(), oauth.Handle{}, oauth.Hash{}); return err }(),
+		"grants": func() error { _, err := s.Grants(t.Context(), "person"); return err }(),
+	} {
+		if !errors.Is(err, fhir.ErrUnavailable) || errors.Is(err, oauth.ErrUnknown) {
+			t.Errorf("%s without a database: %v", name, err)
+		}
+	}
+	if h := s.Health(); len(h) != 1 {
+		t.Errorf("alarms without a database: %q", h)
+	}
+
+	restart()
+	if err := s.Spend(t.Context(), jti); !isReplayed(err) {
+		t.Errorf("used before the crash: %v", err)
+	}
+	if err := s.Spend(t.Context(), storetest.Spend("without")); err != nil {
+		t.Errorf("refused while the database was away: %v", err)
+	}
+	if _, err := s.Grants(t.Context(), "person"); err != nil || len(s.Health()) > 0 {
+		t.Errorf("afterwards: %v, alarms %q", err, s.Health())
+	}
+}
