@@ -42,8 +42,9 @@ func (s *span) in(clock uint64) bool {
 
 // keptEntry is the current version of a resource.
 type keptEntry struct {
-	span
-	entry fhir.Entry
+	*span
+	entry   fhir.Entry
+	partial bool // only id and terms of it were read
 }
 
 // keptList is the rows of a range of the index.
@@ -59,7 +60,7 @@ type keptList struct {
 const (
 	cacheBytes = 64 << 20
 	maxKept    = 64 << 10 // bytes of one resource
-	overhead   = 300
+	overhead   = 150
 )
 
 func newCache(most int) *cache {
@@ -202,23 +203,45 @@ func (c *cache) room(size int) {
 
 // keepEntry keeps a resource that was read in the state of numbers.
 func (c *cache) keepEntry(n numbers, e fhir.Entry) {
-	kept := &keptEntry{
-		span:  span{from: n.written},
+	c.keep(n, &keptEntry{
+		span:  &span{from: n.written},
 		entry: e,
-	}
-	if kept.size() > maxKept {
-		return
-	}
+	})
+}
 
+// keepTerms does the same with what a search reads of one.
+func (c *cache) keepTerms(n numbers, doc uint64, id string, terms search.Terms) {
+	c.keep(n, &keptEntry{
+		span: &span{from: n.written},
+		entry: fhir.Entry{
+			Doc:   doc,
+			ID:    id,
+			Terms: terms,
+		},
+		partial: true,
+	})
+}
+
+func (c *cache) keep(n numbers, e *keptEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n.written != c.clock || n.epoch != c.epoch || c.docs[e.Doc] != nil {
+	if e.size() > maxKept || n.written != c.clock || n.epoch != c.epoch {
 		return
 	}
-	c.room(kept.size())
-	c.size += kept.size()
-	c.docs[e.Doc] = kept
-	c.ids[identity{e.Type, e.ID}] = kept
+	if old := c.docs[e.entry.Doc]; old != nil {
+		if !old.partial || e.partial {
+			return
+		}
+		e.span = old.span // who uses the old one must learn when it ends
+		c.size -= old.size()
+	}
+
+	c.room(e.size())
+	c.size += e.size()
+	c.docs[e.entry.Doc] = e
+	if !e.partial {
+		c.ids[identity{e.entry.Type, e.entry.ID}] = e
+	}
 }
 
 // keepList keeps the rows of a range that were read in the state of numbers.
@@ -276,6 +299,14 @@ func rangeKey(from, to []byte) string {
 
 // entry returns a resource as it is in a state.
 func (c *cache) entry(n numbers, doc uint64) *keptEntry {
+	if e := c.ofDoc(n, doc); e != nil && !e.partial {
+		return e
+	}
+	return nil
+}
+
+// ofDoc does the same; only id and terms of the resource may be known.
+func (c *cache) ofDoc(n numbers, doc uint64) *keptEntry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.valid(n, c.docs[doc])

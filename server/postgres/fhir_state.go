@@ -116,7 +116,7 @@ func (s *state) known(doc uint64) (fhir.Entry, bool) {
 		return e, true
 	}
 	if kept := s.store.cache.entry(s.base, doc); kept != nil {
-		s.uses(&kept.span)
+		s.uses(kept.span)
 		return kept.entry, true
 	}
 	return fhir.Entry{}, false
@@ -132,7 +132,7 @@ func (s *state) Lookup(ctx context.Context, typ, id string) (doc uint64, ok bool
 	}
 
 	if kept := s.store.cache.named(s.base, identity{typ, id}); kept != nil {
-		s.uses(&kept.span)
+		s.uses(kept.span)
 		return kept.entry.Doc, true, nil
 	}
 
@@ -264,51 +264,61 @@ func (s *state) readEntries(
 func (s *state) Terms(
 	ctx context.Context, docs []uint64, f func(doc uint64, id string, t search.Terms) bool,
 ) (done int, err error) {
-	type row struct {
-		id    string
-		terms search.Terms
-	}
-	size := fewEntries
-
+	size := 4 * fewEntries
 	for done < len(docs) {
 		some := docs[done:min(done+size, len(docs))]
-		read := make(map[uint64]row, len(some))
-		var ask []int64
-		for _, doc := range some {
-			if e, ok := s.known(doc); ok {
-				read[doc] = row{e.ID, e.Terms}
-			} else {
-				ask = append(ask, int64(doc))
-			}
-		}
-
-		if len(ask) > 0 {
-			err := s.ask(ctx, func(rows pgx.Rows) error {
-				var doc uint64
-				var r row
-				err := rows.Scan(&doc, &r.id, (*[]byte)(&r.terms))
-				read[doc] = r
-				return err
-			}, "select doc, id, terms from doc where doc = any($1)", ask)
-			if err != nil {
-				return done, err
-			}
+		read := make(map[uint64]fhir.Entry, len(some))
+		if err := s.readTerms(ctx, some, read); err != nil {
+			return done, err
 		}
 
 		for _, doc := range some {
-			r, ok := read[doc]
+			e, ok := read[doc]
 			if !ok {
 				return done, nil
 			}
 			done++
-			if !f(doc, r.id, r.terms) {
+			if !f(doc, e.ID, e.Terms) {
 				return done, nil
 			}
 		}
-		size = min(4*size, 2*manyEntries)
+		size = min(4*size, 4*manyEntries)
 	}
 
 	return done, nil
+}
+
+// readTerms reads number, id and terms.
+func (s *state) readTerms(
+	ctx context.Context, docs []uint64, read map[uint64]fhir.Entry,
+) error {
+	var ask []int64
+	for _, doc := range docs {
+		if e, ok := s.known(doc); ok {
+			read[doc] = e
+		} else if kept := s.store.cache.ofDoc(s.base, doc); kept != nil {
+			s.uses(kept.span)
+			read[doc] = kept.entry
+		} else {
+			ask = append(ask, int64(doc))
+		}
+	}
+	if len(ask) == 0 {
+		return nil
+	}
+
+	var all []fhir.Entry
+	err := s.ask(ctx, func(rows pgx.Rows) error {
+		var e fhir.Entry
+		err := rows.Scan(&e.Doc, &e.ID, (*[]byte)(&e.Terms))
+		all = append(all, e)
+		return err
+	}, "select doc, id, terms from doc where doc = any($1)", ask)
+	for _, e := range all {
+		read[e.Doc] = e
+		s.store.cache.keepTerms(s.base, e.Doc, e.ID, e.Terms)
+	}
+	return err
 }
 
 // Version implements fhir.Resources.
