@@ -191,6 +191,17 @@ func bearerToken(name string) (string, error) {
 // records are those of a store as a forward.Source.
 type records struct{ store fhir.Store }
 
+// Lead implements forward.Source: a store may be shared by several destinations.
+func (r records) Lead(ctx context.Context, name string) (bool, error) {
+	shared, ok := r.store.(interface {
+		Lead(ctx context.Context, name string) (bool, error)
+	})
+	if !ok {
+		return true, nil
+	}
+	return shared.Lead(ctx, positionKey(name))
+}
+
 // After implements forward.Source.
 func (r records) After(
 	ctx context.Context, at forward.Place, most int,
@@ -266,19 +277,24 @@ func positionKey(name string) string {
 // Position implements forward.Source.
 func (r records) Position(ctx context.Context, name string) (place forward.Place, err error) {
 	err = r.store.View(ctx, func(sn fhir.Snapshot) error {
-		value, err := sn.Setting(ctx, positionKey(name))
-		switch {
-		case err != nil || value == nil:
-			return err
-		case len(value) != 16:
-			return fmt.Errorf("%w: the position of %s", fhir.ErrDamaged, name)
-		}
-
-		place.Number = binary.BigEndian.Uint64(value)
-		place.Sequence = binary.BigEndian.Uint64(value[8:])
-		return nil
+		place, err = positionOf(ctx, sn, name)
+		return err
 	})
 	return place, err
+}
+
+func positionOf(ctx context.Context, sn fhir.Snapshot, name string) (place forward.Place, err error) {
+	value, err := sn.Setting(ctx, positionKey(name))
+	switch {
+	case err != nil || value == nil:
+		return place, err
+	case len(value) != 16:
+		return place, fmt.Errorf("%w: the position of %s", fhir.ErrDamaged, name)
+	}
+
+	place.Number = binary.BigEndian.Uint64(value)
+	place.Sequence = binary.BigEndian.Uint64(value[8:])
+	return place, nil
 }
 
 // SavePosition implements forward.Source.
@@ -286,6 +302,9 @@ func (r records) SavePosition(ctx context.Context, name string, place forward.Pl
 	value := binary.BigEndian.AppendUint64(nil, place.Number)
 	value = binary.BigEndian.AppendUint64(value, place.Sequence)
 	return r.store.Update(ctx, func(c fhir.Change) error {
+		if stored, err := positionOf(ctx, c, name); err != nil || stored.Number > place.Number {
+			return err // another destination has gone on meanwhile
+		}
 		return c.SetSetting(ctx, positionKey(name), value)
 	})
 }

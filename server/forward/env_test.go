@@ -64,6 +64,9 @@ func (m *memory) After(_ context.Context, at forward.Place, most int) ([]forward
 	return nil, nil
 }
 
+// Lead reports that there is no other process.
+func (m *memory) Lead(context.Context, string) (bool, error) { return true, nil }
+
 func (m *memory) Newest(context.Context) (forward.Place, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,5 +1,9 @@
 // Package forward sends the audit record to collectors elsewhere. Each record is
 // sent after it is stored, in order and at least once, and no request waits for it.
+//
+// Of several destinations that share a store, one sends the records of all to a
+// collector, and the others wait until it ends or is cut off: then the next goes on
+// where it was. Only what was under way at that moment is sent twice.
 package forward
 
 import (
@@ -31,6 +35,10 @@ type Event struct {
 
 // Source has the records, and how far each collector has got. Both are durable.
 type Source interface {
+	// Lead reports whether this process is the one that sends to the collector of a
+	// name. It is asked before each batch.
+	Lead(ctx context.Context, name string) (bool, error)
+
 	// After returns at most most events that come after a place, in order.
 	After(ctx context.Context, place Place, most int) ([]Event, error)
 
@@ -40,7 +48,8 @@ type Source interface {
 	// Position returns what SavePosition stored last under a name; the start at first.
 	Position(ctx context.Context, name string) (Place, error)
 
-	// SavePosition returns when the position is on disk.
+	// SavePosition returns when the position is on disk. A place before the one that
+	// is stored has no effect.
 	SavePosition(ctx context.Context, name string, place Place) error
 }
 
@@ -95,6 +104,7 @@ type State struct {
 	Problem  string    `json:"problem,omitzero"`   // why the last attempt failed; empty when it did not
 	Next     time.Time `json:"nextTry,omitzero"`   // when it is tried again
 	Accepted time.Time `json:"lastTaken,omitzero"` // when it last accepted something
+	Waits    bool      `json:"waits,omitzero"`     // another destination sends
 }
 
 // Forwarder sends the records to one collector.
@@ -165,6 +175,16 @@ func (f *Forwarder) Run(ctx context.Context) {
 
 // step sends one batch. more reports whether there may be another at once.
 func (f *Forwarder) step(ctx context.Context) (more bool, err error) {
+	leads, err := f.cfg.Source.Lead(ctx, f.cfg.Name)
+	if err != nil {
+		return false, err
+	}
+	f.update(func(s *State) { s.Waits = !leads })
+	if !leads {
+		f.loaded = false // the one that sends moves it on
+		f.update(func(s *State) { s.Problem = "" })
+	}
+
 	if !f.loaded {
 		position, err := f.cfg.Source.Position(ctx, f.cfg.Name)
 		if err != nil {
@@ -172,6 +192,9 @@ func (f *Forwarder) step(ctx context.Context) (more bool, err error) {
 		}
 		f.loaded, f.at = true, position
 		f.update(func(s *State) { s.Position = position.Sequence })
+	}
+	if !leads {
+		return false, f.measure(ctx, nil)
 	}
 
 	events, err := f.cfg.Source.After(ctx, f.at, f.size)

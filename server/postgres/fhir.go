@@ -28,6 +28,7 @@ type FHIR struct {
 	commits *shared.Committer[*state]
 	fresh   *freshness
 	cache   *cache
+	leads   leads
 }
 
 var _ fhir.Store = (*FHIR)(nil)
@@ -67,6 +68,7 @@ func OpenFHIR(ctx context.Context, c Config) (*FHIR, error) {
 // Close commits what is under way and ends the connections.
 func (s *FHIR) Close() error {
 	s.commits.Close()
+	s.leads.close()
 	return s.db.Close()
 }
 
