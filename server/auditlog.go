@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/trail"
 	"fhirdest.example/gateway/complaint"
+	"fhirdest.example/server/engine"
 )
 
 // minKeep is the shortest time for which records may be kept.
@@ -96,12 +96,12 @@ func VerifyAudit(
 	}
 
 	own := dir == ""
-	if own {
-		dir = c.file(c.Data)
+	e := storage{c}.engine()
+	if !own {
+		e = engine.Of(engine.Settings{Data: dir})
 	}
-	e := engineOf(c)
-	r, err := e.verify(ctx, filepath.Join(dir, e.resources.file), earlier)
-	if own && heldOpen(err) {
+	r, err := e.VerifyAudit(ctx, earlier)
+	if own && engine.HeldOpen(err) {
 		return askToVerify(ctx, c.Admin.Listen, checkpoint)
 	}
 	if err != nil {
@@ -207,7 +207,7 @@ func askToVerify(ctx context.Context, admin, checkpoint string) (*AuditReport, e
 // auditLog is the audit record of a site.
 type auditLog struct {
 	service *fhir.Service // nil: there is none
-	store   resourceStore
+	store   engine.Resources
 	keep    time.Duration
 	now     func() time.Time
 	log     *slog.Logger
@@ -216,7 +216,7 @@ type auditLog struct {
 func newAuditLog(s *Site) auditLog {
 	return auditLog{
 		service: s.service,
-		store:   s.stores.resources,
+		store:   s.stores.Resources,
 		keep:    s.cfg.Audit.Keep,
 		now:     s.deps.Now,
 		log:     s.deps.Log,

@@ -7,6 +7,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/async"
+	"fhirdest.example/server/engine"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap/trace"
 )
@@ -22,23 +23,17 @@ type Jobs struct {
 	Keep      time.Duration `yaml:"keep,omitempty"`      // how long results can be downloaded; default 1h
 }
 
-// jobStore is what a site needs of the store of jobs.
-type jobStore interface {
-	async.Store
-	Health() []string
-}
-
 // newJobs returns what does the site's work in the background.
 func (s *Site) newJobs() (*async.Manager, error) {
 	j := s.cfg.Jobs
-	files, err := jobFiles(s.stores.jobs, s.cfg.file(s.cfg.Data))
+	files, err := jobFiles(s.stores.Jobs, s.cfg.file(s.cfg.Data))
 	if err != nil {
 		return nil, err
 	}
 
 	return async.New(context.Background(), async.Config{
 		PublicBase: s.cfg.Public,
-		Store:      s.stores.jobs,
+		Store:      s.stores.Jobs,
 		Files:      files,
 		Now:        s.deps.Now,
 		Live:       s.stands,
@@ -61,7 +56,7 @@ func (s *Site) newJobs() (*async.Manager, error) {
 
 // jobFiles returns what keeps the files of jobs: the store of jobs, if destinations
 // share it, or else a directory among the data.
-func jobFiles(jobs jobStore, data string) (async.Files, error) {
+func jobFiles(jobs engine.Jobs, data string) (async.Files, error) {
 	if shared, ok := jobs.(interface{ Files() async.Files }); ok {
 		return shared.Files(), nil
 	}
@@ -76,7 +71,7 @@ func (s *Site) stands(ctx context.Context, g *fhir.Grant) (bool, error) {
 		return oauth.Stands(ctx, s.oauth, oauth.Ref(g.TokenRef))
 	}
 
-	r, err := s.stores.trust.Client(ctx, trace.ClientID(g.Client))
+	r, err := s.stores.Trust.Client(ctx, trace.ClientID(g.Client))
 	if err != nil || r == nil || r.Epoch != g.Registration {
 		return false, err
 	}
@@ -84,7 +79,7 @@ func (s *Site) stands(ctx context.Context, g *fhir.Grant) (bool, error) {
 		return true, nil
 	}
 
-	granted, err := s.stores.trust.Grant(ctx, oauth.GrantID(g.Grant))
+	granted, err := s.stores.Trust.Grant(ctx, oauth.GrantID(g.Grant))
 	if err != nil || granted == nil || granted.Revision != g.Revision || s.people == nil {
 		return false, err
 	}

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"context"
 	"time"
 
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/bolt"
+	"fhirdest.example/server/engine"
+	"fhirdest.example/server/postgres"
 )
 
 // Backup writes a checked copy of the destination's files into a new directory.
@@ -56,16 +59,31 @@ func (c Config) checkBackup() error {
 	if c.Public == "" {
 		cs.Add("set public: https://HOST/SITE/fhir", "public: no base URL is given")
 	}
-	if c.Data == "" {
-		cs.Add("set data: DIRECTORY", "data: no directory is given")
-	}
+	storage{c}.check(&cs)
 	return cs.Err()
 }
 
 // complaintOf turns a store's error into a complaint with its hint.
 func complaintOf(err error) error {
-	if hint := hintOf(err); hint != "" {
+	if hint := engine.HintOf(err); hint != "" {
 		return complaint.New(err.Error(), hint)
 	}
 	return err
+}
+
+// Migrate makes the schemas of the database that the stores are on, or brings them to
+// the version that this program needs; see postgres.Migrate.
+func Migrate(ctx context.Context, c Config) ([]postgres.Migrated, error) {
+	if !postgres.IsURL(c.Data) {
+		return nil, complaint.New(
+			"data is a directory: its files are brought to the present version when they are opened",
+			"set data: postgres://USER@HOST/DATABASE",
+		)
+	}
+	if err := c.checkBackup(); err != nil {
+		return nil, err
+	}
+
+	done, err := postgres.Migrate(ctx, storage{c}.database())
+	return done, complaintOf(err)
 }

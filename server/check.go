@@ -33,12 +33,7 @@ func (c Config) checkSite() error {
 	c.Audit.check(&cs, c.FHIR)
 	c.CORS.check(&cs)
 	checkLab(c, &cs)
-	if c.Data == "" {
-		cs.Add(
-			"name the directory that keeps trust.bolt and fhir.bolt",
-			"data: there is no data directory",
-		)
-	}
+	storage{c}.check(&cs)
 
 	return cs.Err()
 }

@@ -103,7 +103,7 @@ func newForwarders(s *Site) (out []*forward.Forwarder) {
 	add := func(name string, c forward.Collector) {
 		out = append(out, forward.New(forward.Config{
 			Name:      name,
-			Source:    records{s.stores.resources},
+			Source:    records{s.stores.Resources},
 			Collector: c,
 			Now:       s.deps.Now,
 			Log:       s.deps.Log,

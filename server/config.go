@@ -33,12 +33,15 @@ type Config struct {
 	// /oauth, here https://localhost:8443/acme/oauth.
 	Issuer string `yaml:"issuer,omitempty"`
 
-	Listen   string `yaml:"listen"`             // HOST:PORT of the TLS listener
-	TLS      TLS    `yaml:"tls"`                // its certificate
-	Admin    Admin  `yaml:"admin"`              // the second listener: traces, health, metrics
-	Data     string `yaml:"data"`               // directory of the Bolt files and of jobs; made, 0700, when absent
-	Evidence string `yaml:"evidence,omitempty"` // file of evidence lines; empty: none are written
-	Hop      string `yaml:"hop,omitempty"`      // name of this hop in evidence; default "destination"
+	Listen string `yaml:"listen"` // HOST:PORT of the TLS listener
+	TLS    TLS    `yaml:"tls"`    // its certificate
+	Admin  Admin  `yaml:"admin"`  // the second listener: traces, health, metrics
+	// Data is the directory of the Bolt files and of jobs, made, 0700, when absent; or the
+	// URL of a PostgreSQL database that destinations share: postgres://USER@HOST/DATABASE.
+	Data     string   `yaml:"data"`
+	Postgres Postgres `yaml:"postgres,omitempty"` // how that database is used
+	Evidence string   `yaml:"evidence,omitempty"` // file of evidence lines; empty: none are written
+	Hop      string   `yaml:"hop,omitempty"`      // name of this hop in evidence; default "destination"
 	// Attachments says what becomes of a resource with an attachment whose size or
 	// hash does not fit its data: "refuse" (default: 422), or "accept".
 	Attachments string `yaml:"attachments,omitempty"`
@@ -102,6 +105,17 @@ type Config struct {
 	Lab *lab.Settings `yaml:"lab,omitempty"`
 
 	session string // URL of the session whose site this is, ending in a slash; empty: the destination itself
+}
+
+// Postgres is how a destination uses the database that data names.
+type Postgres struct {
+	// Name is that of this destination among those on the database: each has its own.
+	// It names its chain of audit records. Default: the host's name.
+	Name string `yaml:"name,omitempty"`
+	// file whose first line is the password; default: what PGPASSFILE or ~/.pgpass has
+	PasswordFile string `yaml:"passwordFile,omitempty"`
+	// of each of the three stores at most; default 16
+	Connections int `yaml:"connections,omitempty"`
 }
 
 // TLS is the certificate of the private URL, and who may connect.

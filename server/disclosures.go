@@ -66,7 +66,7 @@ func (a accountant) Disclosures(
 
 // app returns what is known of a client; its id alone when it is registered no longer.
 func (a accountant) app(ctx context.Context, id string) (console.App, error) {
-	r, err := a.site.stores.trust.Client(ctx, trace.ClientID(id))
+	r, err := a.site.stores.Trust.Client(ctx, trace.ClientID(id))
 	if err != nil {
 		a.site.deps.Log.Error("a client cannot be read", "cause", err)
 		return console.App{}, err

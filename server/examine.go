@@ -9,6 +9,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/server/doctor"
 	"fhirdest.example/server/lab"
+	"fhirdest.example/server/postgres"
 )
 
 // Places are this destination's base URLs as package doctor examines them: the public
@@ -59,6 +60,9 @@ func (c Config) Warnings(now time.Time) []string {
 		out = append(out, ending("tls.cert", now, m.tls.Leaf())...)
 	}
 	out = append(out, endingMembers(m.communities, now)...)
+	if postgres.IsURL(c.Data) {
+		out = append(out, storage{c}.database().Warnings()...)
+	}
 	return append(out, labWarnings(c.Lab)...)
 }
 

@@ -85,7 +85,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		describe("destination_decisions_lost_total",
 			"Decisions that could not be stored."), prometheus.CounterValue, float64(g.s.decisions.Lost()))
 	out <- prometheus.MustNewConstMetric(describe("destination_live_jti", "Used jti that are remembered."),
-		prometheus.GaugeValue, float64(g.s.stores.trust.LiveJTI()))
+		prometheus.GaugeValue, float64(g.s.stores.Trust.LiveJTI()))
 
 	for _, m := range *g.s.current.Load() {
 		for _, own := range m.own {

@@ -48,9 +48,9 @@ func (s *Server) openLab() error {
 		Private:  site(s.cfg.Private),
 		Plain:    s.cfg.Public,
 		Own:      s.cfg.Issuer,
-		Dir:      filepath.Join(s.cfg.file(s.cfg.Data), "lab"),
+		Dir:      filepath.Join(storage{s.cfg}.labData(), "lab"),
 		Issuers:  s.start.lab,
-		Store:    s.site.stores.lab,
+		Store:    s.site.stores.Lab,
 		Origins:  origins,
 
 		Communities: labCommunities(s.cfg),
@@ -308,6 +308,7 @@ func inLab(c Config, p lab.Place) Config {
 	c.Private = p.Private
 	c.Issuer = p.Issuer
 	c.Data = p.Data
+	c.Postgres = Postgres{} // a session has files
 	c.Lab = nil
 	c.session = p.Session.Page
 	c.Audit = Audit{}

@@ -31,7 +31,7 @@ type launcher struct{ site *Site }
 // Apps implements console.Launcher.
 func (l launcher) Apps(ctx context.Context) (apps []console.App, err error) {
 	always := time.Unix(1<<40, 0)
-	err = l.site.stores.trust.Expiring(ctx, always, func(r *oauth.Registration) bool {
+	err = l.site.stores.Trust.Expiring(ctx, always, func(r *oauth.Registration) bool {
 		if slices.Contains(r.Granted.GrantTypes, "authorization_code") {
 			apps = append(apps, appOf(r))
 		}
@@ -62,7 +62,7 @@ func appOf(r *oauth.Registration) console.App {
 // Patients implements console.Launcher. It names patients by their ids alone: the
 // console shows no data of theirs.
 func (l launcher) Patients(ctx context.Context) (ids []string, err error) {
-	err = l.site.stores.resources.View(ctx, func(sn fhir.Snapshot) error {
+	err = l.site.stores.Resources.View(ctx, func(sn fhir.Snapshot) error {
 		ids = nil
 		parser := search.Parser{Now: l.site.deps.Now}
 		q, err := parser.Parse(ctx, []string{"Patient"}, nil, true)
@@ -128,7 +128,7 @@ func (l launcher) Launch(
 		return nil, err
 	}
 
-	app, err := l.site.stores.trust.Client(ctx, r.ClientID)
+	app, err := l.site.stores.Trust.Client(ctx, r.ClientID)
 	if err != nil || app == nil {
 		return nil, errors.Join(err, errors.New("server: the app was cancelled meanwhile"))
 	}
@@ -155,7 +155,7 @@ func (l launcher) record(r console.LaunchRequest, app *oauth.Registration) {
 
 // look reports what of the context is not there.
 func (l launcher) look(ctx context.Context, r console.LaunchRequest) error {
-	return l.site.stores.resources.View(ctx, func(sn fhir.Snapshot) error {
+	return l.site.stores.Resources.View(ctx, func(sn fhir.Snapshot) error {
 		if _, there, err := sn.Find(ctx, "Patient", r.Patient); err != nil || !there {
 			return errors.Join(
 				err,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -43,24 +44,16 @@ func (c Config) Load(ctx context.Context, o LoadOptions) error {
 	}
 
 	c = c.withDefaults()
-	dir := c.file(c.Data)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return complaint.New(
-			fmt.Sprintf("data: %v", err),
-			"name a directory that this account can make or write to",
-		)
-	}
-
-	var s stores
-	if _, err := engineOf(c).resources.in(dir, &s); err != nil {
-		return complaintOf(err)
+	s, err := storage{c}.engine().OpenResources(ctx)
+	if err != nil {
+		return errors.Join(complaintOf(err), s.Close())
 	}
 	defer s.Close()
 
 	service, err := fhir.New(fhir.Config{
 		PublicBase:        c.Public,
 		PrivateBase:       c.Private,
-		Store:             s.resources,
+		Store:             s.Resources,
 		Authorize:         nobody,
 		Now:               o.Now,
 		StrictAttachments: c.Attachments == "refuse",

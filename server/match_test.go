@@ -14,6 +14,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/sample"
 	"fhirdest.example/server/bolt"
+	"fhirdest.example/server/engine"
 	"fhirdest.example/server/people/users"
 )
 
@@ -73,7 +74,7 @@ func TestMatch(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	s := &Site{stores: stores{resources: store}, deps: SiteDeps{Now: time.Now}}
+	s := &Site{stores: engine.Stores{Resources: store}, deps: SiteDeps{Now: time.Now}}
 	directory, err := users.New([]users.User{
 		{Username: "first", Subject: "first", FHIRUser: "Patient/" + sample.PatientID(0)},
 		{Username: "second", Subject: "second", FHIRUser: "Patient/" + sample.PatientID(1)},

@@ -82,6 +82,9 @@ func (l *loader) trust(m *material) {
 	m.idps = l.idps(m.communities)
 	m.users = l.users()
 	l.checkIDTokenKeys()
+	if name := l.cfg.Postgres.PasswordFile; name != "" {
+		l.private("postgres.passwordFile", name)
+	}
 	l.collectors()
 	m.lab = l.lab(m.communities)
 	m.labTLS = l.labTLS()

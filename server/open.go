@@ -1,123 +1,106 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"fhirdest.example/certs/disk"
-	"fhirdest.example/fhir"
-	"fhirdest.example/fhir/trail"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
-	"fhirdest.example/server/audit"
-	"fhirdest.example/server/lab"
-	"fhirdest.example/server/oauth"
-	"fhirdest.example/server/people"
-	"fhirdest.example/server/tiered"
-	"fhirdest.example/udap/fetch"
+	"fhirdest.example/server/engine"
+	"fhirdest.example/server/postgres"
 )
 
-// trustStore is what a site needs of the store of registrations, tokens, used jti,
-// CRLs and decisions.
-type trustStore interface {
-	oauth.Store
-	fetch.ListStore
-	audit.Store
-	// Expiring calls visit with the registrations whose certificates expire
-	// before a time, the earliest first, until it returns false; CountExpiring
-	// counts them without reading them.
-	Expiring(ctx context.Context, before time.Time, visit func(*oauth.Registration) bool) error
-	CountExpiring(ctx context.Context, before time.Time) (int, error)
-	// People returns the store of sessions and remembered decisions.
-	People() people.Store
-	// LiveJTI returns how many used jti are remembered.
-	LiveJTI() int
-	// Health returns what an operator must know of the store, as sentences.
-	Health() []string
-	Close() error
+// storage is the part of a configuration that is about the stores.
+type storage struct{ Config }
+
+// engine returns what opens them.
+func (c storage) engine() engine.Engine { return engine.Of(c.settings()) }
+
+// settings are where they are.
+func (c storage) settings() engine.Settings {
+	s := engine.Settings{}
+	if postgres.IsURL(c.Data) {
+		s.Database = c.database()
+	} else {
+		s.Data = c.file(c.Data)
+	}
+	if c.Lab != nil {
+		s.Lab = c.labData()
+	}
+	return s
 }
 
-// resourceStore is what a site needs of the store of resources.
-type resourceStore interface {
-	fhir.Store
-	// VerifyAudit verifies the audit record as it is now; see trail.Verify.
-	VerifyAudit(ctx context.Context, earlier trail.Checkpoint) (*trail.Report, error)
-	Health() []string
-	Close() error
+// database is the database that the stores are on.
+func (c storage) database() postgres.Config {
+	d := postgres.Config{
+		URL:         c.databaseURL(),
+		Name:        c.Postgres.Name,
+		Connections: c.Postgres.Connections,
+	}
+	if c.Postgres.PasswordFile != "" {
+		d.PasswordFile = c.file(c.Postgres.PasswordFile)
+	}
+	if d.Name == "" {
+		d.Name, _ = os.Hostname() // Validate complains about none
+	}
+	return d
 }
 
-// stores are those of a site; nil when they could not be opened.
-type stores struct {
-	trust     trustStore
-	resources resourceStore
-	jobs      jobStore
-	trips     tiered.Store // a part of trust
-	lab       lab.Store    // nil: there is no lab
-}
-
-// Close closes what is open.
-func (s stores) Close() error {
-	var errs []error
-	if s.trust != nil {
-		errs = append(errs, s.trust.Close())
-	}
-	if s.resources != nil {
-		errs = append(errs, s.resources.Close())
-	}
-	if s.jobs != nil {
-		errs = append(errs, s.jobs.Close())
-	}
-	if s.lab != nil {
-		errs = append(errs, s.lab.Close())
+// databaseURL is the URL of the database with the files that it names as the program
+// opens them.
+func (c storage) databaseURL() string {
+	u, err := url.Parse(c.Data)
+	if err != nil {
+		return c.Data // Validate complains
 	}
 
-	return errors.Join(errs...)
-}
-
-// openStores makes the data directory and opens its files. What was opened is
-// returned with an error, too.
-func openStores(cfg Config) (stores, error) {
-	var s stores
-	var cs complaint.List
-	dir := cfg.file(cfg.Data)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		cs.Add("name a directory that this account can make or write to", "data: %v", err)
-		return s, cs.Err()
-	}
-
-	exposed(&cs, dir)
-	for _, p := range engineOf(cfg).parts() {
-		if _, err := p.in(dir, &s); err != nil {
-			unopened(&cs, err)
+	q := u.Query()
+	for _, key := range []string{"sslrootcert", "sslcert", "sslkey"} {
+		if name := q.Get(key); name != "" && name != "system" {
+			q.Set(key, c.file(name))
 		}
 	}
-
-	return s, cs.Err()
+	u.RawQuery = q.Encode()
+	return u.String()
 }
 
-// unopened complains about a file that a store could not open.
-func unopened(cs *complaint.List, err error) {
-	remedy := hintOf(err)
-	if remedy == "" {
-		remedy = "look at the file and the rights to it"
-	}
-	cs.Add(remedy, "data: %v", err)
+// labData is the directory of what the lab keeps: its own file, and the stores of its
+// sessions.
+func (c storage) labData() string {
+	return c.file(cmp.Or(c.Lab.Data, c.Data))
 }
 
-// exposed complains about a data directory that other accounts may write to:
-// they could put files in place of ours.
-func exposed(cs *complaint.List, dir string) {
-	if st, err := os.Stat(dir); err == nil && disk.Shared(dir)&0o022 != 0 {
+// check checks what is written about them.
+func (c storage) check(cs *complaint.List) {
+	switch {
+	case c.Data == "":
 		cs.Add(
-			"chmod 700 "+dir,
-			"data: others may write to %s (mode %04o)",
-			dir,
-			st.Mode().Perm(),
+			"name the directory that keeps trust.bolt and fhir.bolt, or a database: postgres://…",
+			"data: there is no data directory",
+		)
+
+	case postgres.IsURL(c.Data):
+		if err := c.database().Validate(); err != nil {
+			cs.Add(engine.HintOf(err), "data: %v", err)
+		}
+		if c.Lab != nil && c.Lab.Data == "" {
+			cs.Add(
+				"set lab.data to a directory: sessions of the lab are files of one destination",
+				"lab.data: there is no directory",
+			)
+		}
+
+	case c.Postgres != Postgres{}:
+		cs.Add(
+			"leave it out, or set data: postgres://USER@HOST/DATABASE",
+			"postgres: data is a directory",
 		)
 	}
 }
@@ -145,7 +128,12 @@ func (s *Server) openEvidence() error {
 // check before a reload must pass. It is recognised by its lock on the stores.
 func (c Config) probe() error {
 	var cs complaint.List
-	running := c.Data != "" && c.probeStores(&cs) // checkText complains about no directory
+	running := false
+	if c.Data != "" { // checkText complains about none
+		var err error
+		running, err = storage{c}.engine().Probe(context.Background())
+		cs = append(cs, err)
+	}
 
 	if c.Evidence != "" {
 		file := c.file(c.Evidence)
@@ -173,35 +161,6 @@ func (c Config) probe() error {
 	return append(cs, s.Close()).Err()
 }
 
-// probeStores reports whether another process has the stores open.
-func (c Config) probeStores(cs *complaint.List) (running bool) {
-	dir := c.file(c.Data)
-	st, err := os.Stat(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		parent := filepath.Dir(dir)
-		for parent != filepath.Dir(parent) && !exists(parent) { // a start makes these, too
-			parent = filepath.Dir(parent)
-		}
-
-		writable(cs, "data", parent)
-		return false
-
-	case err != nil || !st.IsDir():
-		cs.Add("name a directory", "data: %s is not a directory", dir)
-		return false
-	}
-
-	exposed(cs, dir)
-	writable(cs, "data", dir)
-
-	running = true
-	for _, p := range engineOf(c).parts() {
-		running = p.probe(cs, dir) && running
-	}
-	return running
-}
-
 // exists reports whether there is anything at a path. Nothing is below a file.
 func exists(path string) bool {
 	_, err := os.Stat(path)
@@ -218,26 +177,4 @@ func writable(cs *complaint.List, key, dir string) {
 			err,
 		)
 	}
-}
-
-// probe opens a store that is there, and closes it. It reports whether another
-// process has it.
-func (p part) probe(cs *complaint.List, dir string) (running bool) {
-	if !exists(filepath.Join(dir, p.file)) {
-		return false
-	}
-
-	var none stores
-	f, err := p.in(dir, &none)
-	if err == nil {
-		err = f.Close()
-	}
-	if heldOpen(err) {
-		return true
-	}
-
-	if err != nil {
-		unopened(cs, err)
-	}
-	return false
 }

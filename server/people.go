@@ -101,7 +101,7 @@ func (s *Site) newPeople() (*people.Service, error) {
 		cfg.Elsewhere = s.tiered
 	}
 	if s.cfg.FHIR == "on" {
-		cfg.Patients = patients{s.stores.resources, s.deps.Now}
+		cfg.Patients = patients{s.stores.Resources, s.deps.Now}
 	}
 
 	return people.New(cfg)
@@ -114,7 +114,7 @@ type keeping struct{ site *Site }
 // grants of patients have Consents in it.
 func (k keeping) grants() oauth.Store {
 	if k.site.consents == nil {
-		return k.site.stores.trust
+		return k.site.stores.Trust
 	}
 	return k.site.consents
 }
@@ -126,11 +126,11 @@ func (k keeping) newKeeper() *consents.Keeper {
 		return nil
 	}
 	return &consents.Keeper{
-		Store:         k.site.stores.trust,
-		Resources:     k.site.stores.resources,
+		Store:         k.site.stores.Trust,
+		Resources:     k.site.stores.Resources,
 		Service:       func() *fhir.Service { return k.site.service },
 		Issuer:        k.site.cfg.Issuer,
-		Forget:        k.site.stores.trust.People().Forget,
+		Forget:        k.site.stores.Trust.People().Forget,
 		TokenLifetime: k.site.cfg.TokenLifetime,
 		Now:           k.site.deps.Now,
 		Log:           k.site.deps.Log,
@@ -140,9 +140,9 @@ func (k keeping) newKeeper() *consents.Keeper {
 // remembered is the store of sessions and decisions.
 func (k keeping) remembered() people.Store {
 	if k.site.consents == nil {
-		return k.site.stores.trust.People()
+		return k.site.stores.Trust.People()
 	}
-	return unended{k.site.stores.trust.People(), k.site.consents}
+	return unended{k.site.stores.Trust.People(), k.site.consents}
 }
 
 // unended is a store of decisions that remembers none whose Consent was ended.

@@ -48,11 +48,20 @@ func (s *Site) readiness() console.Readiness {
 		r.Communities = append(r.Communities, c)
 	}
 
+	if err := s.stores.Reach(context.Background()); err != nil {
+		r.Ready = false
+		r.Warnings = append(r.Warnings, err.Error())
+	}
 	return r
 }
 
-// ready reports whether the metadata of a community is served.
+// ready reports whether the stores can be reached, and the metadata of a community is
+// served.
 func (s *Site) ready() bool {
+	if s.stores.Reach(context.Background()) != nil {
+		return false
+	}
+
 	without := s.oauth.Withheld(context.Background())
 	for _, m := range *s.current.Load() {
 		if s.withheld(m, without) == "" {
@@ -69,15 +78,7 @@ func (s *Site) currentWarnings() []string {
 	if s.tlsLeaf != nil {
 		out = append(out, ending("tls.cert", now, s.tlsLeaf())...)
 	}
-	out = slices.Concat(
-		out,
-		s.stores.trust.Health(),
-		s.stores.resources.Health(),
-		s.stores.jobs.Health(),
-	)
-	if s.stores.lab != nil {
-		out = append(out, s.stores.lab.Health()...)
-	}
+	out = append(out, s.stores.Health()...)
 	for _, f := range s.forwarders {
 		if state := f.State(); state.Problem != "" {
 			out = append(out, fmt.Sprintf("audit records do not reach %s: %s", state.Name, state.Problem))
@@ -217,7 +218,7 @@ func (s *Site) listStates() []console.List {
 const maxExpiring = 500
 
 func (s *Site) countExpiring(now time.Time) int {
-	n, err := s.stores.trust.CountExpiring(context.Background(), now.Add(soon))
+	n, err := s.stores.Trust.CountExpiring(context.Background(), now.Add(soon))
 	if err != nil {
 		s.deps.Log.Error("registrations cannot be read", "cause", err)
 	}
@@ -228,7 +229,7 @@ func (s *Site) countExpiring(now time.Time) int {
 // or soon will.
 func (s *Site) expiringClients(now time.Time) []console.Certificate {
 	out := []console.Certificate{}
-	err := s.stores.trust.Expiring(context.Background(), now.Add(soon), func(r *oauth.Registration) bool {
+	err := s.stores.Trust.Expiring(context.Background(), now.Add(soon), func(r *oauth.Registration) bool {
 		if leaf, err := x509.ParseCertificate(r.Leaf); err == nil {
 			out = append(out, certificateState(leaf, string(r.Client), now))
 		}

@@ -90,7 +90,7 @@ func (s *Site) newFHIR() (*fhir.Service, error) {
 	c := fhir.Config{
 		PublicBase:        s.cfg.Public,
 		PrivateBase:       s.cfg.Private,
-		Store:             s.stores.resources,
+		Store:             s.stores.Resources,
 		Authorize:         s.bearer,
 		Jobs:              jobs,
 		Now:               s.deps.Now,
@@ -126,7 +126,7 @@ func (s *Site) newFHIR() (*fhir.Service, error) {
 	jobs.Kinds = map[string]async.Kind{
 		"$export": export.New(export.Config{
 			PublicBase: s.cfg.Public,
-			Store:      s.stores.resources,
+			Store:      s.stores.Resources,
 			Service:    service,
 		}),
 		"$import": &load.Import{

@@ -118,7 +118,7 @@ func (s *Server) open() error {
 		return err
 	}
 
-	stores, failed := openStores(s.cfg)
+	stores, failed := storage{s.cfg}.engine().Open(context.Background())
 	s.site.stores = stores
 	return errors.Join(err, failed, s.openEvidence())
 }
@@ -216,7 +216,12 @@ func (s *Server) Run(ctx context.Context) error {
 
 	public, admin := s.publicServer(), s.server(s.adminHandler)
 	servers := []*http.Server{public, admin}
-	failed := make(chan error, 3+len(s.faulty))
+	failed := make(chan error, 4+len(s.faulty))
+	work.Go(func() {
+		if err := s.site.stores.Watch(background); err != nil {
+			failed <- complaintOf(err)
+		}
+	})
 	tapped := s.tap(s.public)
 	go func() { failed <- public.Serve(tapped) }()
 	go func() { failed <- admin.Serve(s.admin) }()

@@ -17,6 +17,7 @@ import (
 	"fhirdest.example/server/audit"
 	"fhirdest.example/server/consents"
 	"fhirdest.example/server/console"
+	"fhirdest.example/server/engine"
 	"fhirdest.example/server/forward"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/oauth/observe"
@@ -63,7 +64,7 @@ type Site struct {
 
 	verifier atomic.Pointer[udap.Verifier] // of those
 
-	stores     stores
+	stores     engine.Stores
 	service    *fhir.Service // closed before its store; nil without FHIR, like jobs
 	jobs       *async.Manager
 	forwarders []*forward.Forwarder // of the audit record
@@ -107,7 +108,7 @@ func NewSite(cfg Config, deps SiteDeps) (*Site, error) {
 		return nil, complaint.List{err}.Err()
 	}
 
-	if s.stores, err = openStores(cfg); err == nil {
+	if s.stores, err = (storage{cfg}).engine().Open(context.Background()); err == nil {
 		err = s.assemble(cfg, m)
 	}
 	if err != nil {
@@ -124,7 +125,7 @@ func (s *Site) assemble(cfg Config, m *material) error {
 
 	s.decisions = audit.New(audit.Config{
 		Keep:   s.cfg.Limits.Traces,
-		Store:  s.stores.trust,
+		Store:  s.stores.Trust,
 		Log:    s.deps.Log,
 		Issuer: s.cfg.Issuer,
 		Append: func(rec trail.Record) error {
@@ -186,7 +187,7 @@ func (s *Site) newSource() (*fetch.Source, error) {
 		Allow:      allow,
 		Configured: s.start.lists,
 		Refresh:    s.cfg.Revocation.Refresh,
-		Store:      s.stores.trust,
+		Store:      s.stores.Trust,
 		Now:        s.deps.Now,
 		Log:        s.deps.Log,
 	})
@@ -266,6 +267,6 @@ func (s *Site) Close() error {
 		errs = append(errs, s.jobs.Close())
 	}
 	errs = append(errs, s.stores.Close())
-	s.service, s.jobs, s.stores = nil, nil, stores{}
+	s.service, s.jobs, s.stores = nil, nil, engine.Stores{}
 	return errors.Join(errs...)
 }

@@ -21,7 +21,7 @@ func (s *Site) newTiered() (*tiered.Service, error) {
 	cfg := tiered.Config{
 		Issuer:   s.cfg.Issuer,
 		Name:     s.cfg.Name,
-		Store:    s.stores.trips,
+		Store:    s.stores.Trips,
 		Verifier: s.verifierOf,
 		Users:    s.users.Load,
 		Match:    s.match,
@@ -76,7 +76,7 @@ func (s *Site) match(
 		})
 	}
 
-	p := patients{s.stores.resources, s.deps.Now}
+	p := patients{s.stores.Resources, s.deps.Now}
 	ids := map[string]bool{}
 	err = p.store.View(ctx, func(sn fhir.Snapshot) error {
 		docs, err := p.find(ctx, sn, pairs)

@@ -32,6 +32,7 @@ const usage = `usage: destination -config FILE [-check | -probe] [-v]
        destination backup  -config FILE -to DIR
        destination restore -config FILE -from DIR [-yes]
        destination accept-time -config FILE
+       destination migrate -config FILE
        destination audit verify -config FILE [-from DIR] [-json]
        destination user add|list|remove -config FILE [USERNAME]
        destination doctor -config FILE | URL...
@@ -50,6 +51,7 @@ Runs a FHIR R4 destination with its own UDAP authorization server.
 
 backup and restore work on the two files of the data directory while the
 destination is stopped; "destination restore -h" says what a restore means.
+migrate makes and updates the tables of a PostgreSQL database (data: postgres://…).
 accept-time is for after this machine's clock was ahead and was set back;
 "destination accept-time -h" explains it. user changes the file of the people who
 can sign in; see "destination user -h". doctor examines the TLS and the answers of a
@@ -97,6 +99,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore" || args[0] == "accept-time") {
 		return runBackup(args[0], args[1:], time.Now(), stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == "migrate" {
+		return runMigrate(ctx, args[1:], stdout, stderr)
 	}
 	if len(args) > 0 && args[0] == "audit" {
 		return runAudit(ctx, args[1:], stdout, stderr)

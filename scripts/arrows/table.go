@@ -274,6 +274,7 @@ var table = []row{
 		room:   "server/postgres",
 		reason: "stores that destinations share; implements the interfaces that its callers declare",
 		ours: []string{
+			"certs/netname",
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
 			"server/oauth", "server/audit", "server/people", "server/tiered", "server/shared",
 			"server/bolt/packed",
@@ -429,6 +430,16 @@ var table = []row{
 		reason: "a whole destination inside a test",
 		ours:   []string{"server", "server/...", "udap/...", "udap", "certs"},
 		others: []string{strict},
+	},
+	{
+		room:   "server/engine",
+		reason: "open the stores of a site, on either engine",
+		ours: []string{
+			"certs/disk", "fhir", "fhir/async", "fhir/trail", "gateway/complaint", "server/audit",
+			"server/bolt", "server/lab", "server/oauth", "server/people", "server/postgres",
+			"server/tiered", "udap/fetch",
+		},
+		less: []string{"encoding/json"},
 	},
 	{
 		room:   "server",

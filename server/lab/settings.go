@@ -12,6 +12,8 @@ import (
 type Settings struct {
 	// Issuers sign the certificates of sessions; at least one.
 	Issuers []IssuerSettings `yaml:"issuers"`
+	// Data is the directory of the sessions; default: that of the destination.
+	Data string `yaml:"data,omitempty"`
 	// Open is who may open sessions: "console" (default), or "public" for whoever
 	// reaches the public site.
 	Open string `yaml:"open,omitempty"`

@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"context"
+
+	"fhirdest.example/fhir/trail"
+	"fhirdest.example/gateway/complaint"
+	"fhirdest.example/server/postgres"
+)
+
+// database is the engine of a PostgreSQL database.
+type database struct{ Settings }
+
+// schemas are the stores of a site on a database, in the order in which they are opened.
+var schemas = []func(context.Context, postgres.Config, *Stores) error{openResources}
+
+func openResources(context.Context, postgres.Config, *Stores) error {
+	return complaint.New("this version does not open the schemas of a database", "name a directory")
+}
+
+func (e database) Open(ctx context.Context) (s Stores, err error) {
+	if s.presence, err = postgres.Appear(ctx, e.Database); err != nil {
+		return s, unreached(err)
+	}
+
+	var cs complaint.List
+	for _, open := range schemas {
+		if err := open(ctx, e.Database, &s); err != nil {
+			cs = append(cs, unreached(err))
+			break // the others have the same to complain about
+		}
+	}
+	if e.Lab != "" {
+		cs = append(cs, openParts(&s, labPart(e.Lab)))
+	}
+	return s, cs.Err()
+}
+
+// unreached is a complaint about a database; nil for none.
+func unreached(err error) error {
+	if err == nil {
+		return nil
+	}
+	if hint := HintOf(err); hint != "" {
+		return complaint.New("data: "+err.Error(), hint)
+	}
+	return complaint.New("data: "+err.Error(), "look at the database and its log")
+}
+
+func (e database) OpenResources(ctx context.Context) (s Stores, err error) {
+	if s.presence, err = postgres.Appear(ctx, e.Database); err != nil {
+		return s, unreached(err)
+	}
+	return s, unreached(openResources(ctx, e.Database, &s))
+}
+
+func (e database) Probe(ctx context.Context) (running bool, err error) {
+	var cs complaint.List
+	running, err = postgres.Examine(ctx, e.Database)
+	cs = append(cs, unreached(err))
+	if e.Lab != "" {
+		running = probe(&cs, labPart(e.Lab)) || running
+	}
+	return running, cs.Err()
+}
+
+// VerifyAudit verifies the record as it is at one moment: destinations may run.
+func (e database) VerifyAudit(ctx context.Context, earlier trail.Checkpoint) (*trail.Report, error) {
+	var s Stores
+	if err := openResources(ctx, e.Database, &s); err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.Resources.VerifyAudit(ctx, earlier)
+}
