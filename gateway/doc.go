@@ -10,5 +10,8 @@
 // One goroutine serves a connection: relay (exchange.go) reads a head, routes it,
 // sends it on and relays the answer. A second one (pump.go) runs only while the body
 // of a request is incomplete. Time limits are held by one janitor for all
-// connections (deadline.go), so that passing a message sets no timer.
+// connections (deadline.go), so that passing a message sets no timer. A next hop may
+// have several addresses (endpoint.go): which one a new connection leads to, and which
+// are out for a while because they did not accept one, is decided before anything of a
+// request is sent.
 package gateway

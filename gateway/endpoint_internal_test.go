@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"fmt"
+	"net"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -67,5 +70,22 @@ func TestTiesInTurn(t *testing.T) {
 	}
 	if got != "0120120" {
 		t.Errorf("chosen: %s", got)
+	}
+}
+
+// A process that has no more descriptors blames no next hop for it.
+func TestOwnShortageIsNoOutage(t *testing.T) {
+	for cause, want := range map[syscall.Errno]bool{
+		syscall.EMFILE:       false,
+		syscall.ENFILE:       false,
+		syscall.ECONNREFUSED: true,
+		syscall.EHOSTUNREACH: true,
+	} {
+		t.Run(cause.Error(), func(t *testing.T) {
+			f := dialFault(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", cause)})
+			if f.ofNextHop() != want {
+				t.Errorf("status %d, of the next hop: %v", f.status, !want)
+			}
+		})
 	}
 }

@@ -204,13 +204,16 @@ func (f *fault) answer(method string, now time.Time) []byte {
 	return append([]byte(head), body...)
 }
 
-// dialFault returns why no connection came about.
+// dialFault returns why no connection came about. That this process has no more descriptors
+// is no fault of the next hop.
 func dialFault(err error) *fault {
 	var dns *net.DNSError
 	var e net.Error
 	switch {
 	case errors.As(err, &dns):
 		return faultConnect.because("its name is not known", err)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return faultBusy
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return faultConnect.because("connection refused", err)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &e) && e.Timeout():
