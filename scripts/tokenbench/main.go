@@ -8,7 +8,8 @@
 // CPU time is the kernel's count for the server's process. "bare" is the
 // signature check alone, in the same run. "Whole" is a destination as
 // cmd/destination runs it, with framing, limits, metrics, log, decisions and
-// audit records. For a goal that is missed it prints the cost of each part.
+// audit records. "Postgres" is the server on a PostgreSQL of its own, whose CPU time is
+// not in the figures. For a goal that is missed it prints the cost of each part.
 package main
 
 import (
@@ -30,13 +31,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	requests := flags.Int("requests", 1000, "requests of each benchmark")
 	rounds := flags.Int("rounds", 3, "interleaved rounds")
+	postgres := flags.Bool("postgres", false, "only tokens, on PostgreSQL beside Bolt")
 	if flags.Parse(args) != nil {
 		return 2
 	}
 
 	m := measurements{}
 	for range *rounds {
-		for _, suite := range suites(*requests) {
+		for _, suite := range suites(*requests, *postgres) {
 			out, err := suite.run(stderr)
 			if err == nil {
 				err = m.read(out)
@@ -48,6 +50,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 
+	if *postgres {
+		m.printRates(stdout)
+		m.printPostgres(stdout)
+		return 0
+	}
 	m.print(stdout)
 	return 0
 }
@@ -59,7 +66,15 @@ type suite struct {
 	args, env    []string
 }
 
-func suites(n int) []suite {
+func suites(n int, postgres bool) []suite {
+	if postgres {
+		return []suite{{
+			dir:     "./server/oauth",
+			pattern: "Token/p256/32(-postgres)?$",
+			n:       n,
+		}}
+	}
+
 	return []suite{
 		{
 			dir:     "./server/oauth",

@@ -76,6 +76,37 @@ func median(list []float64) float64 {
 
 // print writes a row for each benchmark, and then the goals.
 func (m measurements) print(w io.Writer) {
+	m.printRates(w)
+	for _, k := range []struct{ kind, name string }{
+		{"p256", "ES256 token"},
+		{"rsa2048", "RS256 token"},
+	} {
+		at32 := "Token/" + k.kind + "/32"
+		if !goal(w, k.name+", 32 connections: CPU against the bare signature", m.value(at32, "cpu/bare"), "<=",
+			1.5) {
+			m.parts(w, k.kind, k.name)
+		}
+		goal(w, k.name+", 32 connections: durable rate against sync off", m.against(at32, at32+
+			"-nosync"),
+			">=", 0.8)
+
+		goal(w, k.name+": rate against no cache, one transaction each", m.against(at32, at32+
+			"-plain"), ">=", 3)
+	}
+
+	m.printPostgres(w)
+	goal(w, "registrations per second, new P-256 leaves, durable", m.value("Register/p256/32-server", "req/s"),
+		">=", 2000)
+}
+
+// printPostgres writes the goal of a store on PostgreSQL.
+func (m measurements) printPostgres(w io.Writer) {
+	at32 := "Token/p256/32"
+	goal(w, "ES256 token, 32 connections: PostgreSQL against Bolt", m.against(at32+"-postgres", at32), ">=", 0.5)
+}
+
+// printRates writes a row for each benchmark.
+func (m measurements) printRates(w io.Writer) {
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		rate := m.value(name, "req/s")
 		switch {
@@ -95,25 +126,6 @@ func (m measurements) print(w io.Writer) {
 	}
 
 	fmt.Fprintln(w)
-	for _, k := range []struct{ kind, name string }{
-		{"p256", "ES256 token"},
-		{"rsa2048", "RS256 token"},
-	} {
-		at32 := "Token/" + k.kind + "/32"
-		if !goal(w, k.name+", 32 connections: CPU against the bare signature", m.value(at32, "cpu/bare"), "<=",
-			1.5) {
-			m.parts(w, k.kind, k.name)
-		}
-		goal(w, k.name+", 32 connections: durable rate against sync off", m.against(at32, at32+
-			"-nosync"),
-			">=", 0.8)
-
-		goal(w, k.name+": rate against no cache, one transaction each", m.against(at32, at32+
-			"-plain"), ">=", 3)
-	}
-
-	goal(w, "registrations per second, new P-256 leaves, durable", m.value("Register/p256/32-server", "req/s"),
-		">=", 2000)
 }
 
 // goal writes one goal with its verdict. What was not measured is not met.

@@ -21,6 +21,8 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/postgres"
+	"fhirdest.example/server/postgres/local"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 	"fhirdest.example/udap/udaptest"
@@ -60,11 +62,7 @@ func benchService(dir, mode string) (func() (*oauth.Service, error), error) {
 		}
 	}
 
-	options := bolt.Options{NoSync: mode == modeNoSync}
-	if mode == modePlain {
-		options.MaxBatch = 1
-	}
-	trust, err := bolt.OpenTrust(filepath.Join(dir, mode+".bolt"), options)
+	trust, err := benchStore(dir, mode)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +84,28 @@ func benchService(dir, mode string) (func() (*oauth.Service, error), error) {
 			Record:   func(*trace.Trace) {},
 		})
 	}, nil
+}
+
+// benchStore opens an empty store.
+func benchStore(dir, mode string) (oauth.Store, error) {
+	if mode != modePostgres {
+		options := bolt.Options{NoSync: mode == modeNoSync}
+		if mode == modePlain {
+			options.MaxBatch = 1
+		}
+		return bolt.OpenTrust(filepath.Join(dir, mode+".bolt"), options)
+	}
+
+	ctx := context.Background()
+	server, err := local.Start(ctx, os.Getenv(benchData), local.Options{Durable: true}) // it ends with this process
+	if err != nil {
+		return nil, err
+	}
+	c := postgres.Config{URL: server.URL(local.Account)}
+	if _, err := postgres.Migrate(ctx, c); err != nil {
+		return nil, err
+	}
+	return postgres.OpenTrust(ctx, c)
 }
 
 func serveBenchmark(dir, mode string) error {

@@ -39,11 +39,13 @@ import (
 const (
 	benchEnv  = "OAUTH_BENCH"
 	benchMode = "OAUTH_BENCH_MODE"
+	benchData = "OAUTH_BENCH_DATA" // directory for PostgreSQL, whose account can reach it
 
-	modeServer = "server" // as it is
-	modeNoSync = "nosync" // commits are not durable
-	modePlain  = "plain"  // no cache, and one Bolt transaction for each request
-	modeHTTP   = "http"   // reads the request and answers a constant: what net/http and TLS cost
+	modeServer   = "server"   // as it is
+	modeNoSync   = "nosync"   // commits are not durable
+	modePlain    = "plain"    // no cache, and one Bolt transaction for each request
+	modePostgres = "postgres" // with a PostgreSQL of its own, whose commits are durable
+	modeHTTP     = "http"     // reads the request and answers a constant: what net/http and TLS cost
 )
 
 // BenchmarkHandler measures the token endpoint without network and HTTP: what
@@ -142,8 +144,12 @@ func newLoadEnv(b *testing.B, kind certs.KeyKind, mode string) *loadEnv {
 		check(os.WriteFile(filepath.Join(dir, name), der, 0o600))
 	}
 
+	data, err := os.MkdirTemp("", "pg")
+	check(err)
+	b.Cleanup(func() { check(os.RemoveAll(data)) })
+
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), benchEnv+"="+dir, benchMode+"="+mode)
+	cmd.Env = append(os.Environ(), benchEnv+"="+dir, benchMode+"="+mode, benchData+"="+data)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	check(err)
@@ -344,7 +350,7 @@ func BenchmarkToken(b *testing.B) {
 				benchToken(b, kind, modeServer, connections)
 			})
 		}
-		for _, mode := range []string{modeNoSync, modePlain, modeHTTP} {
+		for _, mode := range []string{modeNoSync, modePlain, modePostgres, modeHTTP} {
 			b.Run(fmt.Sprintf("%s/32-%s", kind, mode), func(b *testing.B) { benchToken(b, kind, mode, 32) })
 		}
 	}

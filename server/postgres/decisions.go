@@ -56,30 +56,19 @@ func (t *Trust) Decision(id string) (found audit.Decision, ok bool, err error) {
 
 // Decisions returns at most n decisions of all destinations, newest first.
 func (t *Trust) Decisions(n int) (all []audit.Decision, err error) {
-	err = t.db.view(context.Background(), func(tx pgx.Tx) error {
+	err = t.read(context.Background(), func(ctx context.Context) error {
 		all = nil
-		rows, err := tx.Query(
-			context.Background(),
-			"select id, body from decision order by number desc limit $1",
-			n,
-		)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-
-		for rows.Next() {
+		return t.eachRow(ctx, func(rows pgx.Rows) error {
 			var id, body []byte
 			if err := rows.Scan(&id, &body); err != nil {
 				return err
 			}
 			d, err := parse[audit.Decision](t, "decision", id, body)
-			if err != nil {
-				return err
+			if err == nil {
+				all = append(all, *d)
 			}
-			all = append(all, *d)
-		}
-		return rows.Err()
+			return err
+		}, "select id, body from decision order by number desc limit $1", n)
 	})
 	return all, err
 }

@@ -77,9 +77,11 @@ func commitFailed(err error) error {
 	}
 }
 
-// failed is the error of a statement that ought to have succeeded.
+// failed is the error of a statement that ought to have succeeded, or of its rows.
 func failed(err error) error {
-	if f := (*failure)(nil); err == nil || errors.As(err, &f) {
+	var known *failure
+	var bad *damagedRows
+	if err == nil || errors.As(err, &known) || errors.As(err, &bad) {
 		return err
 	}
 	return &failure{err: err}

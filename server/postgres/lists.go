@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"time"
 	"unicode/utf8"
 
@@ -22,22 +21,17 @@ const listsChannel = "trust_lists"
 
 // LoadCRL returns a revocation list as fetch.ListStore wants it.
 func (t *Trust) LoadCRL(name string) (l fetch.StoredCRL, ok bool, err error) {
-	ctx := context.Background()
-	err = t.db.view(ctx, func(tx pgx.Tx) error {
-		l, ok, err = readList(ctx, tx, name)
-		return err
+	err = t.read(context.Background(), func(ctx context.Context) error {
+		ok = false
+		return t.eachRow(ctx, func(rows pgx.Rows) error {
+			var second int64
+			ok = true
+			err := rows.Scan(&second, &l.DER)
+			l.Fetched = time.Unix(second, 0).UTC()
+			return err
+		}, "select fetched, der from list where key = $1", digest(name))
 	})
-	return l, ok, err
-}
-
-func readList(ctx context.Context, q querier, name string) (l fetch.StoredCRL, ok bool, err error) {
-	var second int64
-	err = q.QueryRow(ctx, "select fetched, der from list where key = $1", digest(name)).Scan(&second, &l.DER)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return l, false, nil
-	}
-	l.Fetched = time.Unix(second, 0).UTC()
-	return l, err == nil, err
+	return l, ok && err == nil, err
 }
 
 // SaveCRL keeps a revocation list in the place of the former one. If another

@@ -144,24 +144,15 @@ func (b *trustTx) grant(id oauth.GrantID) (*oauth.Grant, error) {
 
 // Grants implements oauth.GrantStore.
 func (t *Trust) Grants(ctx context.Context, subject string) (all []*oauth.Grant, err error) {
-	err = t.db.view(ctx, func(tx pgx.Tx) error {
+	err = t.read(ctx, func(ctx context.Context) error {
 		all = nil
-		rows, err := tx.Query(ctx, "select id, body from grants where subject = $1 order by id", digest(subject))
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-
-		for rows.Next() {
+		return t.eachRow(ctx, func(rows pgx.Rows) error {
 			g, err := t.scanGrant(rows)
-			if err != nil {
-				return err
-			}
-			if !g.Code.Redeemed.IsZero() {
+			if err == nil && !g.Code.Redeemed.IsZero() {
 				all = append(all, g)
 			}
-		}
-		return rows.Err()
+			return err
+		}, "select id, body from grants where subject = $1 order by id", digest(subject))
 	})
 	if err != nil {
 		return nil, err
@@ -348,24 +339,16 @@ func (t *Trust) Launch(
 func readRow[V any](
 	ctx context.Context, t *Trust, table, statement string, key []byte,
 ) (v *V, err error) {
-	err = t.db.view(ctx, func(tx pgx.Tx) error {
+	err = t.read(ctx, func(ctx context.Context) error {
 		v = nil
-		rows, err := tx.Query(ctx, statement, key)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-
-		if rows.Next() {
+		return t.eachRow(ctx, func(rows pgx.Rows) error {
 			var body []byte
-			if err := rows.Scan(&body); err != nil {
-				return err
+			err := rows.Scan(&body)
+			if err == nil {
+				v, err = parse[V](t, table, key, body)
 			}
-			if v, err = parse[V](t, table, key, body); err != nil {
-				return err
-			}
-		}
-		return rows.Err()
+			return err
+		}, statement, key)
 	})
 	return v, err
 }
