@@ -14,6 +14,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/oauth/storetest"
+	"fhirdest.example/server/people"
 	"fhirdest.example/server/postgres"
 	"fhirdest.example/server/postgres/local"
 	"fhirdest.example/server/postgres/postgrestest"
@@ -28,6 +29,7 @@ type cutter struct {
 	left  [2]int     // bytes until the cut, to the server and from it; negative: there is none
 	seen  [2]int
 	conns map[net.Conn]bool
+	held  chan struct{} // nothing passes until it is closed; nil: all does
 }
 
 // newCutter returns a cutter before a database, and the URL by which it is reached.
@@ -85,6 +87,7 @@ func (c *cutter) pass(direction int, to, from net.Conn) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
+		c.wait()
 		n, cut := c.admit(direction, n)
 		if _, err := to.Write(buffer[:n]); err != nil || cut {
 			return
@@ -110,6 +113,31 @@ func (c *cutter) admit(direction, n int) (int, bool) {
 	}
 	n, *left = *left, -1 // what comes on another connection passes
 	return n, true
+}
+
+// hold has nothing pass until release is called, as a network that drops packets.
+func (c *cutter) hold() (release func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held := make(chan struct{})
+	c.held = held
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.held == held {
+			c.held = nil
+			close(held)
+		}
+	}
+}
+
+func (c *cutter) wait() {
+	c.mu.Lock()
+	held := c.held
+	c.mu.Unlock()
+	if held != nil {
+		<-held
+	}
 }
 
 // cut ends all connections.
@@ -244,6 +272,44 @@ func TestTrustCutOffHolder(t *testing.T) {
 	}
 	if err := direct.Spend(t.Context(), storetest.Spend("other")); err != nil {
 		t.Errorf("at the other destination: %v", err)
+	}
+}
+
+// A network that drops packets holds nobody up for ever, and the others not at all:
+// each call ends with an error that says that the database cannot be reached, and the
+// next one after the network is back succeeds.
+func TestTrustNetworkHolds(t *testing.T) {
+	at := postgrestest.New(t)
+	direct := openAt(t, at)
+	c, through := newCutter(t, at)
+	s := openAt(t, through)
+	if err := s.Spend(t.Context(), storetest.Spend("warm")); err != nil {
+		t.Fatal(err)
+	}
+
+	release := c.hold()
+	t.Cleanup(release)
+	var calls sync.WaitGroup
+	for name, call := range map[string]func() error{
+		"spend":   func() error { return s.Spend(t.Context(), storetest.Spend("held")) },
+		"live":    func() error { _, err := s.Live(t.Context(), oauth.Handle{}, oauth.Hash{}); return err },
+		"grants":  func() error { _, err := s.Grants(t.Context(), "person"); return err },
+		"session": func() error { _, err := s.People().Session(t.Context(), people.SessionID{}); return err },
+	} {
+		calls.Go(func() {
+			if err := call(); !errors.Is(err, fhir.ErrUnavailable) || errors.Is(err, oauth.ErrUnknown) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	if err := direct.Spend(t.Context(), storetest.Spend("other")); err != nil {
+		t.Errorf("at the other destination: %v", err)
+	}
+	calls.Wait()
+
+	release()
+	if err := s.Spend(t.Context(), storetest.Spend("afterwards")); err != nil {
+		t.Errorf("when the network is back: %v", err)
 	}
 }
 

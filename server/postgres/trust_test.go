@@ -2,8 +2,13 @@ package postgres_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -97,8 +102,62 @@ func TestPeople(t *testing.T) {
 			Store:       d.store.People(),
 			Reopen:      func(t *testing.T) people.Store { return d.reopen(t).People() },
 			FailCommits: d.full.Store,
+			Second:      func(t *testing.T) people.Store { return d.second(t).People() },
 		}
 	})
+}
+
+// The bound of trips holds for two destinations together, and a trip that was begun at
+// one ends once, at whichever.
+func TestTripsOfTwo(t *testing.T) {
+	d := openTrust(t)
+	stores := []tiered.Store{postgres.Trips{Trust: d.store}, postgres.Trips{Trust: d.second(t)}}
+	now := time.Now().Truncate(time.Minute)
+	trip := func(i int) tiered.Trip {
+		return tiered.Trip{
+			ID:      sha256.Sum256(fmt.Append(nil, i)),
+			Query:   "scope=openid",
+			Expires: now.Add(10 * time.Minute),
+		}
+	}
+
+	var begun, ended atomic.Int32
+	var all sync.WaitGroup
+	for i := range tiered.MaxTrips + 100 {
+		all.Go(func() {
+			switch err := stores[i%2].BeginTrip(t.Context(), trip(i), now); {
+			case err == nil:
+				begun.Add(1)
+			case !errors.Is(err, tiered.ErrFull):
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := begun.Load(); n != tiered.MaxTrips {
+		t.Errorf("%d trips were begun", n)
+	}
+
+	later := trip(-1)
+	later.Expires = now.Add(11 * time.Minute)
+	if err := stores[0].BeginTrip(t.Context(), later, now); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		all.Go(func() {
+			got, err := stores[i%2].EndTrip(t.Context(), later.ID, later.Expires)
+			if got != nil {
+				ended.Add(1)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := ended.Load(); n != 1 {
+		t.Errorf("one trip ended %d times", n)
+	}
 }
 
 func TestTrips(t *testing.T) {

@@ -19,6 +19,9 @@ type Subject struct {
 	Reopen func(*testing.T) people.Store
 	// FailCommits has every commit fail from now on, or succeed again.
 	FailCommits func(fail bool)
+	// Second opens another handle to the same data; nil when the store allows one
+	// handle only.
+	Second func(*testing.T) people.Store
 }
 
 // Start is the time at which every test begins.
@@ -37,6 +40,7 @@ func Run(t *testing.T, open func(*testing.T) Subject) {
 		{"a caller that has gone", testCancelled},
 		{"a commit that fails", testFailedCommit},
 		{"many at once", testTogether},
+		{"what one handle changes is in force at the other on the next request", testSecond},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, open(t)) })
 	}
@@ -230,6 +234,31 @@ func testFailedCommit(t *testing.T, s Subject) {
 		if err := call(t.Context()); err != nil {
 			t.Errorf("%s, made again: %v", name, err)
 		}
+	}
+}
+
+func testSecond(t *testing.T, s Subject) {
+	first, other := s.Store, s.Store
+	if s.Second != nil {
+		other = s.Second(t)
+	}
+	ctx, one, c := t.Context(), session(1), consent()
+	for range 2 {
+		must(t, first.StartSession(ctx, one, people.SessionID{}))
+		must(t, first.Remember(ctx, c))
+		expect(t, other, one.ID, &one)
+		expectConsent(t, other, &c)
+
+		used := one
+		used.LastRequest = Start.Add(time.Minute)
+		must(t, other.UseSession(ctx, one.ID, used.LastRequest))
+		expect(t, first, one.ID, &used)
+
+		must(t, first.EndSession(ctx, one.ID))
+		must(t, first.Forget(ctx, c.Subject, c.Client))
+		expect(t, other, one.ID, nil)
+		expectConsent(t, other, nil)
+		first, other = other, first
 	}
 }
 
