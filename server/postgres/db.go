@@ -168,6 +168,42 @@ func (d *database) view(ctx context.Context, f func(pgx.Tx) error) error {
 	return d.health.read(storeError(err))
 }
 
+// read does something that reads by one statement, once more when the connection was
+// lost. The statement must use the context that it gets.
+func (d *database) read(ctx context.Context, statement func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+
+	err := d.again(func() error {
+		bounded, cancel := context.WithTimeout(ctx, trustTrip)
+		defer cancel()
+		return statement(bounded)
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return d.health.read(err)
+}
+
+// eachRow calls visit with the rows that a statement selects.
+func (d *database) eachRow(
+	ctx context.Context, visit func(pgx.Rows) error, statement string, args ...any,
+) error {
+	rows, err := d.pool.Query(ctx, statement, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+
+	for rows.Next() {
+		if err := visit(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
 // attempts bounds how often a transaction is run again after a conflict.
 const attempts = 10
 

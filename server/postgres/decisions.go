@@ -56,9 +56,9 @@ func (t *Trust) Decision(id string) (found audit.Decision, ok bool, err error) {
 
 // Decisions returns at most n decisions of all destinations, newest first.
 func (t *Trust) Decisions(n int) (all []audit.Decision, err error) {
-	err = t.read(context.Background(), func(ctx context.Context) error {
+	err = t.db.read(context.Background(), func(ctx context.Context) error {
 		all = nil
-		return t.eachRow(ctx, func(rows pgx.Rows) error {
+		return t.db.eachRow(ctx, func(rows pgx.Rows) error {
 			var id, body []byte
 			if err := rows.Scan(&id, &body); err != nil {
 				return err

@@ -21,9 +21,9 @@ const listsChannel = "trust_lists"
 
 // LoadCRL returns a revocation list as fetch.ListStore wants it.
 func (t *Trust) LoadCRL(name string) (l fetch.StoredCRL, ok bool, err error) {
-	err = t.read(context.Background(), func(ctx context.Context) error {
+	err = t.db.read(context.Background(), func(ctx context.Context) error {
 		ok = false
-		return t.eachRow(ctx, func(rows pgx.Rows) error {
+		return t.db.eachRow(ctx, func(rows pgx.Rows) error {
 			var second int64
 			ok = true
 			err := rows.Scan(&second, &l.DER)

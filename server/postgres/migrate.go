@@ -85,6 +85,9 @@ func migrate(ctx context.Context, tx pgx.Tx, schema string) (m Migrated, err err
 	}
 
 	files, err := fs.ReadDir(steps, "steps/"+schema)
+	if err != nil {
+		return m, err
+	}
 	for _, file := range files[m.From:] {
 		text, err := fs.ReadFile(steps, "steps/"+schema+"/"+file.Name())
 		if err != nil {

@@ -142,42 +142,6 @@ func (t *Trust) LiveJTI() int {
 	return int(t.live.Load())
 }
 
-// read does something that reads by one statement, once more when the connection was
-// lost. The statement must use the context that it gets.
-func (t *Trust) read(ctx context.Context, statement func(context.Context) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-
-	err := t.db.again(func() error {
-		bounded, cancel := context.WithTimeout(ctx, trustTrip)
-		defer cancel()
-		return statement(bounded)
-	})
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return t.db.health.read(err)
-}
-
-// eachRow calls visit with the rows that a statement selects.
-func (t *Trust) eachRow(
-	ctx context.Context, visit func(pgx.Rows) error, statement string, args ...any,
-) error {
-	rows, err := t.db.pool.Query(ctx, statement, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-
-	for rows.Next() {
-		if err := visit(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
 // digest returns the key of a row that is named by texts.
 func digest(texts ...string) []byte {
 	h := sha256.New()

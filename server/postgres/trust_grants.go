@@ -88,7 +88,7 @@ func (b *trustTx) eachGrant(
 	visit func(*oauth.Grant) error, query string, args ...any,
 ) error {
 	return b.query(func(rows pgx.Rows) error {
-		g, err := b.t.scanGrant(rows)
+		g, err := scanGrant(b.t, rows)
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (b *trustTx) eachGrant(
 }
 
 // scanGrant reads a row of id and body.
-func (t *Trust) scanGrant(rows pgx.Rows) (*oauth.Grant, error) {
+func scanGrant(t *Trust, rows pgx.Rows) (*oauth.Grant, error) {
 	var id, body []byte
 	if err := rows.Scan(&id, &body); err != nil {
 		return nil, err
@@ -144,10 +144,10 @@ func (b *trustTx) grant(id oauth.GrantID) (*oauth.Grant, error) {
 
 // Grants implements oauth.GrantStore.
 func (t *Trust) Grants(ctx context.Context, subject string) (all []*oauth.Grant, err error) {
-	err = t.read(ctx, func(ctx context.Context) error {
+	err = t.db.read(ctx, func(ctx context.Context) error {
 		all = nil
-		return t.eachRow(ctx, func(rows pgx.Rows) error {
-			g, err := t.scanGrant(rows)
+		return t.db.eachRow(ctx, func(rows pgx.Rows) error {
+			g, err := scanGrant(t, rows)
 			if err == nil && !g.Code.Redeemed.IsZero() {
 				all = append(all, g)
 			}
@@ -339,9 +339,9 @@ func (t *Trust) Launch(
 func readRow[V any](
 	ctx context.Context, t *Trust, table, statement string, key []byte,
 ) (v *V, err error) {
-	err = t.read(ctx, func(ctx context.Context) error {
+	err = t.db.read(ctx, func(ctx context.Context) error {
 		v = nil
-		return t.eachRow(ctx, func(rows pgx.Rows) error {
+		return t.db.eachRow(ctx, func(rows pgx.Rows) error {
 			var body []byte
 			err := rows.Scan(&body)
 			if err == nil {
