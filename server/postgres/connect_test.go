@@ -44,6 +44,9 @@ func ownServer(t *testing.T, dir string, o local.Options) (server *local.Server,
 	o.Durable = true
 	start := func() *local.Server {
 		s, err := local.Start(context.Background(), dir, o)
+		for err != nil && strings.Contains(err.Error(), "still in use") { // by one that was killed
+			s, err = local.Start(context.Background(), dir, o)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

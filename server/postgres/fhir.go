@@ -148,18 +148,25 @@ func (s *FHIR) newState(o pgx.TxOptions) *state {
 }
 
 // begin begins a shared transaction of those who change the store.
-func (s *FHIR) begin() (*state, error) {
-	st := s.newState(pgx.TxOptions{})
-	st.changing = newPending()
-	opening := st.opening
-	st.opening = func(b *pgx.Batch) {
-		b.Queue("select pg_advisory_xact_lock($1)", int64(fhirWriter))
-		opening(b)
-		st.audit.queueEnds(b)
-	}
+func (s *FHIR) begin() (st *state, err error) {
+	err = s.db.again(func() error {
+		st = s.newState(pgx.TxOptions{})
+		st.changing = newPending()
+		opening := st.opening
+		st.opening = func(b *pgx.Batch) {
+			b.Queue("select pg_advisory_xact_lock($1)", int64(fhirWriter))
+			opening(b)
+			st.audit.queueEnds(b)
+			st.queueSetting(b, fhir.SettledSetting) // every change reads it
+		}
 
-	if err := st.send(context.Background(), &pgx.Batch{}); err != nil {
-		st.rollback()
+		err := st.send(context.Background(), &pgx.Batch{})
+		if err != nil {
+			st.rollback()
+		}
+		return err
+	})
+	if err != nil {
 		return nil, s.db.health.commit(err)
 	}
 	return st, nil

@@ -71,19 +71,22 @@ func (f *freshness) fly() {
 func (s *FHIR) latest(ctx context.Context) (n numbers, err error) {
 	ctx, cancel := context.WithTimeout(ctx, roundTrip)
 	defer cancel()
+	err = s.db.again(func() error {
+		conn, err := s.db.pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
 
-	b := &pgx.Batch{}
-	note := s.queueNumbers(b, &n)
-	conn, err := s.db.pool.Acquire(ctx)
-	if err == nil {
-		err = conn.SendBatch(ctx, b).Close()
-		conn.Release()
-	}
-	if err != nil {
-		return n, &failure{err: err}
-	}
-	note()
-	return n, nil
+		b := &pgx.Batch{}
+		note := s.queueNumbers(b, &n)
+		if err := conn.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		note()
+		return nil
+	})
+	return n, err
 }
 
 // queueNumbers queues what reads the numbers of a state and what was changed since

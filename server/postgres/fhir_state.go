@@ -22,6 +22,8 @@ type state struct {
 	used   []*span // of the cache, before the transaction has begun
 	moved  bool    // what was used is not right in the transaction's state
 	recent map[uint64]fhir.Entry
+
+	settings map[string][]byte // that were read; nil: there is none
 }
 
 // numbers are the last ones that were given, in one state of the database.
@@ -417,15 +419,32 @@ func (s *state) eachNew(after uint64, f func(fhir.Entry) bool) error {
 }
 
 // Setting implements fhir.Resources.
-func (s *state) Setting(ctx context.Context, name string) (value []byte, err error) {
+func (s *state) Setting(ctx context.Context, name string) ([]byte, error) {
 	if s.changing != nil {
 		if value, ok := s.changing.settings[name]; ok {
 			return value, nil
 		}
 	}
+	if value, ok := s.settings[name]; ok {
+		return value, nil
+	}
 
-	err = s.ask(ctx, func(rows pgx.Rows) error {
-		return rows.Scan(&value)
-	}, "select value from setting where name = $1", name)
-	return value, err
+	b := &pgx.Batch{}
+	s.queueSetting(b, name)
+	err := s.read(ctx, b)
+	return s.settings[name], err
+}
+
+// queueSetting reads a setting, which is then known in this transaction.
+func (s *state) queueSetting(b *pgx.Batch, name string) {
+	if s.settings == nil {
+		s.settings = map[string][]byte{}
+	}
+
+	b.Queue("select (select value from setting where name = $1)", name).QueryRow(func(row pgx.Row) error {
+		var value []byte
+		err := row.Scan(&value)
+		s.settings[name] = value
+		return err
+	})
 }

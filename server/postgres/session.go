@@ -44,13 +44,9 @@ func (s *session) send(ctx context.Context, b *pgx.Batch) error {
 		return err
 	}
 
-	switch {
-	case ctx.Err() != nil:
+	s.err = failed(err)
+	if ctx.Err() != nil {
 		s.err = ctx.Err()
-	case bounded.Err() != nil:
-		s.err = &failure{err: err}
-	default:
-		s.err = storeError(err)
 	}
 	return s.err
 }
