@@ -24,7 +24,7 @@ type Subject struct {
 	// FailCommits has every commit fail from now on, or succeed again.
 	FailCommits func(fail bool)
 	// Second opens another handle to the same data, for as long as the first is
-	// open; nil when the store allows one handle only.
+	// open, as another destination would; nil when the store allows one only.
 	Second func(*testing.T) fhir.Store
 }
 
@@ -38,6 +38,7 @@ func StoreTest(t *testing.T, open func(t *testing.T) Subject) {
 		"records as they are kept":       auditReader,
 		"records are a chain":            auditChain,
 		"records that are too old":       auditExpiry,
+		"records of two destinations":    auditOfTwo,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}

@@ -54,7 +54,12 @@ func fhirSubject(t *testing.T) fhirtest.Subject {
 		},
 		FailCommits: full.Store,
 		Second: func(t *testing.T) fhir.Store {
-			second := open(t)
+			c := c
+			c.Name = "two"
+			second, err := postgres.OpenFHIR(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
 			t.Cleanup(func() {
 				if err := second.Close(); err != nil {
 					t.Error(err)
