@@ -21,14 +21,22 @@ type Source struct {
 // versions is the form of a version: that of Semantic Versioning with a "v".
 var versions = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?$`)
 
+// unknownTime is the time of files whose source is no checkout: the first that a zip
+// archive can hold.
+var unknownTime = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // Describe describes the checkout at root. With no version given it is the tag of
-// the commit, and without a tag v0.0.0 with the commit's time and hash.
+// the commit, and without a tag v0.0.0 with the commit's time and hash. Source that is
+// no checkout needs a version, and its commit is "unknown".
 func Describe(ctx context.Context, root, version string) (Source, error) {
 	if version != "" && !versions.MatchString(version) {
 		return Source{}, fmt.Errorf("%q is not a version; write one as v1.2.3", version)
 	}
 
 	hash, seconds, err := head(ctx, root)
+	if err != nil && version != "" {
+		return Source{Version: version, Commit: "unknown", Time: unknownTime}, nil
+	}
 	if err != nil {
 		return Source{}, err
 	}
