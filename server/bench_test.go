@@ -25,6 +25,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/server"
+	"fhirdest.example/server/postgres/postgrestest"
 	"fhirdest.example/server/servertest"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	postgrestest.Main(m)
 }
 
 // BenchmarkWhole measures a whole destination, with everything that it does

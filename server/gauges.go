@@ -99,10 +99,41 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 
 	g.lists(out)
 	g.collectors(out)
+	g.pools(out)
 	out <- prometheus.MustNewConstMetric(
 		describe("destination_client_certificates_expiring",
 			"Registered clients whose certificate has run out or will within 30 days."),
 		prometheus.GaugeValue, float64(g.s.countExpiring(now)))
+}
+
+// pools are the connections to the database; none with files.
+func (g *gauges) pools(out chan<- prometheus.Metric) {
+	for _, p := range g.s.stores.Pools() {
+		for _, m := range []struct {
+			name, help string
+			kind       prometheus.ValueType
+			value      float64
+		}{
+			{
+				"destination_database_connections", "Open connections to the database.",
+				prometheus.GaugeValue, float64(p.Open),
+			},
+			{
+				"destination_database_connections_used", "Connections to the database that requests have.",
+				prometheus.GaugeValue, float64(p.Used),
+			},
+			{
+				"destination_database_connections_most", "Bound of the connections to the database.",
+				prometheus.GaugeValue, float64(p.Most),
+			},
+			{
+				"destination_database_waits_total", "Requests that waited for a connection to the database.",
+				prometheus.CounterValue, float64(p.Waited),
+			},
+		} {
+			out <- prometheus.MustNewConstMetric(describe(m.name, m.help, "store"), m.kind, m.value, p.Schema)
+		}
+	}
 }
 
 // collectors are those of the audit record.

@@ -11,11 +11,34 @@ import (
 // database is the engine of a PostgreSQL database.
 type database struct{ Settings }
 
-// schemas are the stores of a site on a database, in the order in which they are opened.
-var schemas = []func(context.Context, postgres.Config, *Stores) error{openResources}
+// schemas open the stores of a site on a database.
+var schemas = []func(context.Context, postgres.Config, *Stores) error{openTrust, openResources, openJobs}
 
-func openResources(context.Context, postgres.Config, *Stores) error {
-	return complaint.New("this version does not open the schemas of a database", "name a directory")
+func openTrust(ctx context.Context, c postgres.Config, s *Stores) error {
+	trust, err := postgres.OpenTrust(ctx, c)
+	if err != nil {
+		return err
+	}
+	s.Trust, s.Trips = trust, postgres.Trips{Trust: trust}
+	return nil
+}
+
+func openResources(ctx context.Context, c postgres.Config, s *Stores) error {
+	resources, err := postgres.OpenFHIR(ctx, c)
+	if err != nil {
+		return err
+	}
+	s.Resources = resources
+	return nil
+}
+
+func openJobs(ctx context.Context, c postgres.Config, s *Stores) error {
+	jobs, err := postgres.OpenJobs(ctx, c)
+	if err != nil {
+		return err
+	}
+	s.Jobs = jobs
+	return nil
 }
 
 func (e database) Open(ctx context.Context) (s Stores, err error) {

@@ -100,6 +100,15 @@ func (s Stores) Health() []string {
 	return all
 }
 
+// Pools returns how the connections of each store to a database are used; none with
+// files.
+func (s Stores) Pools() []postgres.Pool {
+	if s.presence == nil {
+		return nil
+	}
+	return []postgres.Pool{postgres.PoolOf(s.Trust), postgres.PoolOf(s.Resources), postgres.PoolOf(s.Jobs)}
+}
+
 // Reach reports why the stores cannot be reached at this moment; nil when they can.
 // Files that are open can be.
 func (s Stores) Reach(ctx context.Context) error {

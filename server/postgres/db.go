@@ -129,7 +129,7 @@ func open(
 		maps.Copy(settings.ConnConfig.RuntimeParams, p)
 	}
 
-	pool, err := pgxpool.NewWithConfig(ctx, settings)
+	pool, err := newPool(ctx, settings)
 	if err != nil {
 		return nil, unreachable(err)
 	}

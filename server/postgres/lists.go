@@ -89,7 +89,9 @@ func (t *Trust) WatchCRLs(ctx context.Context, stored func(name string)) error {
 // listen calls stored for each list that is stored, until the connection is lost. What
 // was stored before may have been missed.
 func (t *Trust) listen(ctx context.Context, stored func(name string)) {
-	conn, err := pgx.ConnectConfig(ctx, t.db.pool.Config().ConnConfig)
+	settings := t.db.pool.Config().ConnConfig
+	settings.DialFunc = unbounded()
+	conn, err := pgx.ConnectConfig(ctx, settings)
 	if err != nil {
 		return // the next attempt follows
 	}

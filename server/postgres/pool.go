@@ -10,8 +10,7 @@ type Pool struct {
 	Waited int64
 }
 
-// Pool returns how the connections of the store are used.
-func (d *database) Pool() Pool {
+func (d *database) pooled() Pool {
 	s := d.pool.Stat()
 	return Pool{
 		Schema: d.schema,
@@ -20,4 +19,17 @@ func (d *database) Pool() Pool {
 		Most:   int(s.MaxConns()),
 		Waited: s.EmptyAcquireCount(),
 	}
+}
+
+// PoolOf returns how the connections of a store of this package are used.
+func PoolOf(store any) Pool {
+	switch s := store.(type) {
+	case *Trust:
+		return s.db.pooled()
+	case *FHIR:
+		return s.db.pooled()
+	case *Jobs:
+		return s.pooled()
+	}
+	return Pool{}
 }

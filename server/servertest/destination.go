@@ -34,6 +34,7 @@ type Destination struct {
 	Proofs *client.Proofs          // to which its originators have their tokens bound; nil: bearer tokens
 	Wrap   func(net.Conn) net.Conn // what originators put around their connections, inside TLS; nil: nothing
 
+	second *Destination // which answers every second request; nil: there is none
 	stop   context.CancelFunc
 	ended  chan error
 	Reload chan struct{}
@@ -72,6 +73,16 @@ func Start(tb testing.TB, change ...func(*Env)) *Destination {
 // Start starts a destination as configured. It is stopped at the end of the
 // test, which fails if the destination logged a panic.
 func (w *Env) Start(l net.Listener) *Destination {
+	w.tb.Helper()
+	w.labDirectory()
+	d := w.start(l)
+	if inTurn && w.Config.TLS.ClientCA == "" {
+		d.Alternate(d.Beside())
+	}
+	return d
+}
+
+func (w *Env) start(l net.Listener) *Destination {
 	w.tb.Helper()
 	d := &Destination{
 		Env:    w,
@@ -128,6 +139,9 @@ func (d *Destination) Stop() {
 		return
 	}
 
+	if d.second != nil {
+		d.second.Stop()
+	}
 	d.HTTP.CloseIdleConnections()
 	d.stop()
 	d.stop = nil

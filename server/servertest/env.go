@@ -80,6 +80,9 @@ func NewEnv(tb testing.TB) *Env {
 		},
 	}
 
+	if onDatabase {
+		Database(w)
+	}
 	return w
 }
 
