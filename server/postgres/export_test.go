@@ -11,3 +11,6 @@ func WithCommit(c Config, commit func(context.Context, pgx.Tx) error) Config {
 	c.commit = commit
 	return c
 }
+
+// Waiting returns how many callers' work of a store has not begun.
+func Waiting(t *Trust) int { return t.commits.Waiting() }

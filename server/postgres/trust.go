@@ -63,7 +63,7 @@ var trustParameters = map[string]string{
 	"enable_mergejoin":                    "off",
 	"jit":                                 "off",
 	"idle_in_transaction_session_timeout": "3s",
-	"lock_timeout":                        "8s",
+	"lock_timeout":                        "4s",
 }
 
 // OpenTrust connects to a database whose schemas Migrate has made.

@@ -220,7 +220,7 @@ func (r *spentRows) queue(b *pgx.Batch) {
 
 // putJTI stores a jti, which checkJTI has accepted, as used.
 func (b *trustTx) putJTI(key stored.JTI, s oauth.Spend) {
-	b.wrote = true
+	b.write()
 	if _, before := b.jti[key]; before {
 		b.free = append(b.free, key[:])
 		b.state.spent--

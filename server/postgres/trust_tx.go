@@ -28,6 +28,7 @@ type trustTx struct {
 	broken  error         // a statement failed: nothing more can be done
 	failure error         // of the commit
 	wrote   bool          // since the last call of Changed
+	dirty   bool          // something was written, even if it was sent since
 	swept   bool
 
 	state, stateWas sharedState
@@ -305,9 +306,15 @@ func (b *trustTx) dropRegistration(key []byte) {
 	b.keys[string(key)] = found[oauth.Registration]{}
 }
 
+// write notes that work changes something.
+func (b *trustTx) write() {
+	b.wrote = true
+	b.dirty = true
+}
+
 // put has a statement done before the next that reads.
 func (b *trustTx) put(statement string, args ...any) {
-	b.wrote = true
+	b.write()
 	b.out.Queue(statement, args...)
 }
 
@@ -332,7 +339,7 @@ func (b *trustTx) send(last *pgx.Batch) error {
 
 // exec does a statement now, and returns how many rows it changed.
 func (b *trustTx) exec(statement string, args ...any) (rows int64, err error) {
-	b.wrote = true
+	b.write()
 	one := &pgx.Batch{}
 	one.Queue(statement, args...).Exec(func(tag pgconn.CommandTag) error {
 		rows = tag.RowsAffected()
@@ -386,7 +393,7 @@ func (b *trustTx) settle() error {
 			max(b.state.spent, 0),
 		)
 	}
-	if all.Len() == 0 && b.state == b.stateWas {
+	if !b.dirty {
 		return nil // nothing was written: rollback gives the lock back
 	}
 
@@ -484,7 +491,7 @@ func (b *trustTx) putToken(row tokenRow) (h oauth.Handle, err error) {
 		return h, errors.New("store: no number is left for a token")
 	}
 
-	b.wrote = true
+	b.write()
 	b.state.token++
 	minute := stored.Minute(token.Expires)
 	b.t.handles.Seal(&h, minute, uint64(b.state.token))
