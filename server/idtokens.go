@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -11,18 +12,24 @@ import (
 	"time"
 
 	"fhirdest.example/server/oauth/idtoken"
+	"fhirdest.example/server/postgres"
 )
 
-// idTokens keeps the file of the keys of ID tokens. One in the data directory is ours:
-// it is made when it is absent, and gets a new key in time. One that is configured
-// is the operator's.
+// idTokens keeps the keys of ID tokens. A file in the data directory is ours: it is
+// made when it is absent, and gets a new key in time. So are keys in a database, which
+// are those of all destinations on it. A file that is configured is the operator's.
 type idTokens struct {
 	site *Site
 	path string
 	ours bool
 }
 
-// rotateEvery is how often our keys are looked at. They change every few months.
+// sharedIDTokenKeys is the name of our keys in a shared store.
+const sharedIDTokenKeys = "id-token-keys"
+
+// rotateEvery is how often our keys are looked at. They change every few months, and
+// a new one is published for a day before it signs, so that all destinations that
+// share the keys have it by then.
 const rotateEvery = time.Hour
 
 // ownIDTokenKeys is the name of our file in the data directory.
@@ -65,6 +72,14 @@ func (l *loader) checkIDTokenKeys() {
 
 // load reads the keys, and makes and replaces ours where that is due.
 func (f idTokens) load() (idtoken.Keys, error) {
+	if s, ok := f.site.stores.Trust.(interface{ Shared() postgres.Shared }); ok && f.ours {
+		keys, err := f.loadShared(context.Background(), s.Shared())
+		if err != nil {
+			return nil, fmt.Errorf("the keys of ID tokens: %w", err)
+		}
+		return keys, nil
+	}
+
 	text, err := os.ReadFile(f.path)
 	var keys idtoken.Keys
 	switch {
@@ -88,6 +103,41 @@ func (f idTokens) load() (idtoken.Keys, error) {
 		return nil, fmt.Errorf("idTokenKeys: %s: %w", f.path, err)
 	}
 	return next, nil
+}
+
+// loadShared reads the keys that all destinations have, and makes and replaces them
+// where that is due. Where two do so at once, the first has made them for both. Whoever
+// may read the database can sign ID tokens, as whoever may read the file.
+func (f idTokens) loadShared(ctx context.Context, s postgres.Shared) (idtoken.Keys, error) {
+	text, err := s.Value(ctx, sharedIDTokenKeys)
+	for err == nil {
+		var keys idtoken.Keys
+		if text != nil {
+			if keys, err = idtoken.ParseKeys(text); err != nil {
+				break
+			}
+		}
+
+		next, changed, err := keys.Rotated(f.site.deps.Now())
+		if err != nil || !changed {
+			return next, err
+		}
+		made, err := next.Encode()
+		if err != nil {
+			return nil, err
+		}
+
+		now, err := s.Swap(ctx, sharedIDTokenKeys, text, made)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Equal(now, made) {
+			f.site.deps.Log.Info("keys of ID tokens were made", "keys", len(next))
+			return next, nil
+		}
+		text = now
+	}
+	return nil, err
 }
 
 // write replaces the file by rename. Only its owner may read it.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -80,7 +81,7 @@ func OpenTrust(ctx context.Context, c Config) (*Trust, error) {
 		grants:  newVersions[oauth.GrantID, oauth.Grant](),
 		tokens:  newVersions[oauth.TokenKey, oauth.Token](),
 	}
-	key, err := t.Setting(ctx, "handles", stored.NewHandlesKey())
+	key, err := t.Shared().Swap(ctx, "handles", nil, stored.NewHandlesKey())
 	if err == nil {
 		t.handles, err = stored.NewHandles(key)
 	}
@@ -101,17 +102,38 @@ func (t *Trust) Close() error {
 	return t.db.Close()
 }
 
-// Setting returns the value that all destinations have under a name: the one proposed,
-// unless another was stored before.
-func (t *Trust) Setting(ctx context.Context, name string, propose []byte) (value []byte, err error) {
-	err = t.db.update(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(
-			ctx,
-			"insert into settings (name, value) values ($1, $2) on conflict (name) do nothing",
-			name,
-			propose,
-		)
-		if err != nil {
+// Shared returns the values that all destinations on the database have in common.
+func (t *Trust) Shared() Shared { return Shared{t.db} }
+
+// Shared is values that all destinations have in common, secret ones among them. Whoever
+// may read the schema trust may read them.
+type Shared struct{ db *database }
+
+// Value returns what is stored under a name; nil for nothing.
+func (s Shared) Value(ctx context.Context, name string) (value []byte, err error) {
+	err = s.db.view(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, "select value from settings where name = $1", name).Scan(&value)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return value, err
+}
+
+// Swap stores a value under a name in the place of another one, nil for none, and
+// returns what is stored then: another value, if there was one or it was changed
+// meanwhile.
+func (s Shared) Swap(ctx context.Context, name string, was, next []byte) (value []byte, err error) {
+	change := "update settings set value = $2 where name = $1 and value = $3"
+	args := []any{name, next, was}
+	if was == nil {
+		change = "insert into settings (name, value) values ($1, $2) on conflict (name) do nothing"
+		args = args[:2]
+	}
+
+	err = s.db.update(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, change, args...); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, "select value from settings where name = $1", name).Scan(&value)
