@@ -274,7 +274,9 @@ func (s *Service) perform(
 	}
 
 	req.notes.query = trail.IsQuery(in.name)
+	before := req.notes
 	err = s.Store.View(req.ctx, func(sn Snapshot) (err error) {
+		req.notes = before
 		resp, err = in.read(sn, req)
 		return err
 	})

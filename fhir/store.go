@@ -160,8 +160,10 @@ var ErrUnavailable = errors.New("the store cannot be written at present")
 // Store keeps resources. StoreTest in fhir/fhirtest is what every implementation
 // must pass.
 type Store interface {
-	// View passes f the latest committed state. No socket may be written to
-	// inside f.
+	// View passes f the latest committed state, which has what was committed before
+	// the call by any handle or destination. No socket may be written to inside f.
+	// f may be run again, from the start and on a later state, so it must set anew
+	// whatever it sets outside, and an error of the Snapshot is not the last word.
 	View(ctx context.Context, f func(Snapshot) error) error
 	// Update does f's changes all or not at all, and returns when they are on
 	// disk. It is retryable: f may be run again, from the start and on another

@@ -21,44 +21,31 @@ import (
 
 const (
 	pageKeySetting = "page-key"
-	indexSetting   = "index-version"
 	loadBatch      = 2000 // resources in one transaction of a load
+	reindexBytes   = 8 << 20
 )
+
+// IndexSetting is the name of the setting that identifies the rules by which the index
+// is made, in 8 bytes. While it is made anew they are followed by the number of the last
+// resource that was indexed.
+const IndexSetting = "index-version"
 
 // prepareStore makes the key of page links once, and the index anew when it
 // was made by other rules.
 func (s *loader) prepareStore(ctx context.Context) error {
 	secret, err := s.pageSecret(ctx)
-	stale := false
 	if err != nil {
 		return err
 	}
 
-	err = s.Store.View(ctx, func(sn Snapshot) error {
-		v, err := sn.Setting(ctx, indexSetting)
+	for done := false; !done; {
+		err = s.Store.Update(ctx, func(c Change) (err error) {
+			done, err = s.prepareIndex(ctx, c)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-
-		stale = len(v) == 8 && binary.BigEndian.Uint64(v) != s.indexVersion()
-		return nil
-	})
-	if err == nil && stale {
-		err = s.reindex(ctx)
-	}
-
-	if err == nil {
-		err = s.Store.Update(ctx, func(c Change) error {
-			return c.SetSetting(
-				ctx,
-				indexSetting,
-				binary.BigEndian.AppendUint64(nil, s.indexVersion()),
-			)
-		})
-	}
-
-	if err != nil {
-		return err
 	}
 
 	s.pageKey, err = newPageKey(secret)
@@ -203,31 +190,42 @@ func (s *loader) putAll(ctx context.Context, batch []Entry) error {
 	})
 }
 
-// reindex makes every current resource's terms anew, without a new version.
-func (s *loader) reindex(ctx context.Context) error {
+// prepareIndex does a step of making every current resource's terms anew, if they were
+// made by other rules, and reports whether there is no more to do. How far it has come is
+// in the store: servers that start together do it together, and one that ended in the
+// midst of it has harmed nothing.
+func (s *loader) prepareIndex(ctx context.Context, c Change) (done bool, err error) {
+	v, err := c.Setting(ctx, IndexSetting)
+	if err != nil {
+		return false, err
+	}
+
+	mine := binary.BigEndian.AppendUint64(nil, s.indexVersion())
+	switch {
+	case len(v) == 0 || bytes.Equal(v, mine):
+		return true, c.SetSetting(ctx, IndexSetting, mine)
+	case len(v) != 16 || !bytes.Equal(v[:8], mine):
+		return false, errors.Join(c.DropIndex(ctx), c.SetSetting(ctx, IndexSetting, append(mine, make([]byte, 8)...)))
+	}
+
+	after := binary.BigEndian.Uint64(v[8:])
 	var docs []uint64
-	err := s.Store.View(ctx, func(sn Snapshot) error {
-		docs = nil
-		return sn.Each(ctx, 0, func(e Entry) bool {
-			docs = append(docs, e.Doc)
-			return true
-		})
+	size := 0
+	err = c.Each(ctx, after, func(e Entry) bool {
+		docs = append(docs, e.Doc)
+		size += len(e.Body)
+		return len(docs) < loadBatch && size < reindexBytes
 	})
-	if err == nil {
-		err = s.Store.Update(ctx, func(c Change) error {
-			return c.DropIndex(ctx)
-		})
+	if err != nil {
+		return false, err
 	}
-
-	for err == nil && len(docs) > 0 {
-		n := min(loadBatch, len(docs))
-		err = s.Store.Update(ctx, func(c Change) error {
-			return s.reindexSome(ctx, c, docs[:n])
-		})
-		docs = docs[n:]
+	if len(docs) == 0 {
+		return true, c.SetSetting(ctx, IndexSetting, mine)
 	}
-
-	return err
+	return false, errors.Join(
+		s.reindexSome(ctx, c, docs),
+		c.SetSetting(ctx, IndexSetting, binary.BigEndian.AppendUint64(mine, docs[len(docs)-1])),
+	)
 }
 
 func (s *loader) reindexSome(ctx context.Context, c Change, docs []uint64) error {

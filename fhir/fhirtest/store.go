@@ -34,6 +34,8 @@ func StoreTest(t *testing.T, open func(t *testing.T) Subject) {
 		"a restart in the midst of work": restart,
 		"a commit that fails":            failedCommit,
 		"two handles":                    twoHandles,
+		"the next request sees a change": nextRequest,
+		"a view sees one state":          oneState,
 		"work that is run again":         retried,
 		"records as they are kept":       auditReader,
 		"records are a chain":            auditChain,

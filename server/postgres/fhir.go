@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 
@@ -29,6 +30,7 @@ type FHIR struct {
 	fresh   *freshness
 	cache   *cache
 	leads   leads
+	rules   atomic.Value // string: those of the index that this process knows; none before it has set them
 }
 
 var _ fhir.Store = (*FHIR)(nil)
@@ -85,6 +87,9 @@ func (s *FHIR) View(ctx context.Context, f func(fhir.Snapshot) error) error {
 	}
 
 	n, err := s.fresh.get(ctx)
+	if err == nil {
+		err = s.accepts(n)
+	}
 	if err != nil {
 		return s.db.health.read(err)
 	}
@@ -173,5 +178,22 @@ func (s *FHIR) begin() (st *state, err error) {
 }
 
 func (s *FHIR) commit(st *state) error {
-	return s.db.health.commit(st.commit())
+	err := st.commit()
+	if rules := st.changing.settings[fhir.IndexSetting]; err == nil && len(rules) > 0 {
+		s.rules.Store(string(rules))
+	}
+	return s.db.health.commit(err)
 }
+
+// accepts refuses a state whose index is being made by other rules than those of this
+// process, or was: a destination of another version has begun with that, and this one
+// would find what it must not, or not find what it should.
+func (s *FHIR) accepts(n numbers) error {
+	if known, ok := s.rules.Load().(string); ok && len(known) == 8 && n.rules != known {
+		return &failure{err: errOtherRules}
+	}
+	return nil
+}
+
+var errOtherRules = errors.New(
+	"a destination of another version has made the search index anew: update this one")

@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
+
+	"fhirdest.example/fhir"
 )
 
 // freshness finds out which state of the database is the latest, for all callers that
@@ -98,14 +100,26 @@ func (s *FHIR) queueNumbers(b *pgx.Batch, n *numbers) (note func()) {
 
 	var changes []changed
 	b.Queue("select n.docs, n.changes, n.written, n.epoch, c.seq, c.doc, "+
-		"(select terms from doc where doc.doc = c.doc) from numbers n "+
+		"(select terms from doc where doc.doc = c.doc), "+
+		"(select value from setting where name = '"+fhir.IndexSetting+"') from numbers n "+
 		"left join lateral (select seq, doc from change where n.written > $1 and seq > $1 "+
 		"and type <> 'AuditEvent' order by seq limit $2) c on true",
 		int64(since), maxChanged+1).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var seq, doc *uint64
 			var x changed
-			err := rows.Scan(&n.docs, &n.changes, &n.written, &n.epoch, &seq, &doc, (*[]byte)(&x.terms))
+			var rules []byte
+			err := rows.Scan(
+				&n.docs,
+				&n.changes,
+				&n.written,
+				&n.epoch,
+				&seq,
+				&doc,
+				(*[]byte)(&x.terms),
+				&rules,
+			)
+			n.rules = string(rules)
 			if err != nil {
 				return err
 			}

@@ -32,11 +32,12 @@ type numbers struct {
 	changes uint64 // in the log of changes
 	written uint64 // of these, that of the last change of a resource
 	epoch   uint64 // how often the index was made anew
+	rules   string // by which it is made: see fhir.IndexSetting
 }
 
 // maxRecent is how many resources that were read are kept until the transaction ends:
 // what was looked up is read next.
-const maxRecent = 64
+const maxRecent = 2048
 
 var _ fhir.ResourceStore = (*state)(nil)
 
@@ -52,7 +53,7 @@ func (s *state) move(n numbers) error {
 	if s.moved {
 		return errMoved
 	}
-	return nil
+	return s.store.accepts(n)
 }
 
 // errMoved ends a view that would see two states; it is run again.
@@ -100,11 +101,16 @@ const entryColumns = "doc, version, updated, method, deleted, type, id, terms, b
 
 // keep keeps a resource that was read.
 func (s *state) keep(e fhir.Entry) {
+	s.remember(e)
+	s.store.cache.keepEntry(s.base, e)
+}
+
+// remember keeps it until the transaction ends.
+func (s *state) remember(e fhir.Entry) {
 	if s.recent == nil || len(s.recent) >= maxRecent {
 		s.recent = map[uint64]fhir.Entry{}
 	}
 	s.recent[e.Doc] = e
-	s.store.cache.keepEntry(s.base, e)
 }
 
 // known returns the current version of a resource that was written or read before.
@@ -391,8 +397,8 @@ func (s *state) Each(ctx context.Context, after uint64, f func(fhir.Entry) bool)
 
 		for _, e := range page {
 			after = e.Doc
-			if changed, ok := s.known(e.Doc); ok {
-				e = changed
+			if s.changing != nil { // it is read in order to be changed
+				e = s.current(e)
 			}
 			if !f(e) {
 				return nil
@@ -403,6 +409,16 @@ func (s *state) Each(ctx context.Context, after uint64, f func(fhir.Entry) bool)
 		}
 		size = nextSize(len(page), bytes)
 	}
+}
+
+// current returns what a transaction that changes things has made of a resource that was
+// read, which is known from then on.
+func (s *state) current(e fhir.Entry) fhir.Entry {
+	if changed, ok := s.changing.docs[e.Doc]; ok {
+		return changed
+	}
+	s.remember(e)
+	return e
 }
 
 // eachNew calls f with the resources above a number that this transaction made.
