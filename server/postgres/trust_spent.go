@@ -22,8 +22,9 @@ type jtiUse struct {
 // as used; if they were not stored, their JWT had no effect and no other destination
 // has accepted it.
 type unsureJTI struct {
-	mu   sync.Mutex // guards the field below
-	used map[stored.JTI]jtiUse
+	mu    sync.Mutex // guards the fields below
+	used  map[stored.JTI]jtiUse
+	floor int64 // up to which they are forgotten
 }
 
 func (u *unsureJTI) add(key stored.JTI, s oauth.Spend) {
@@ -49,6 +50,11 @@ func (u *unsureJTI) find(key stored.JTI, s oauth.Spend) error {
 func (u *unsureJTI) forget(floor int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if floor <= u.floor {
+		return
+	}
+
+	u.floor = floor
 	for key, use := range u.used {
 		if use.minute <= floor {
 			delete(u.used, key)
@@ -257,7 +263,6 @@ func (b *trustTx) sweep(now time.Time) error {
 
 	b.t.unswept = false
 	b.state.floor = max(b.state.floor, minute-1)
-	b.t.unsure.forget(b.state.floor)
 	jti, err := b.remove(maxSweptRows, `delete from spent where key = any(array(
 		select key from spent where minute <= $1 limit $2))`, b.state.floor)
 	b.state.spent -= jti

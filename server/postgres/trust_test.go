@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -187,47 +186,24 @@ func TestExpiringRegistrations(t *testing.T) {
 // What one caller has written is committed even if the work of another, which only
 // reads, is what had it sent.
 func TestTrustSentIsCommitted(t *testing.T) {
-	var holding atomic.Bool
-	entered, release := make(chan bool), make(chan bool)
-	d := &trustDatabase{config: postgres.WithCommit(postgres.Config{
-		URL: postgrestest.New(t),
-	}, func(ctx context.Context, tx pgx.Tx) error {
-		if holding.CompareAndSwap(true, false) {
-			entered <- true
-			<-release
-		}
-		return tx.Commit(ctx)
-	})}
-	s := d.second(t)
-
-	holding.Store(true)
-	var calls sync.WaitGroup
-	call := func(f func() error) {
-		calls.Go(func() {
-			if err := f(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	queued := func(n int) {
-		for postgres.Waiting(s) < n {
-			runtime.Gosched()
-		}
-	}
-	call(func() error { return s.Spend(t.Context(), storetest.Spend("first")) })
-	<-entered
+	h := newHolder(t)
 	want := people.Consent{
 		Subject: "person",
 		Client:  "client",
 	}
-	call(func() error { return s.People().Remember(t.Context(), want) })
-	queued(1)
-	call(func() error { return s.People().UseSession(t.Context(), people.SessionID{1}, storetest.Start) })
-	queued(2)
-	release <- true
-	calls.Wait()
+	h.batch(2, func(i int) {
+		var err error
+		if i == 0 {
+			err = h.store.People().Remember(t.Context(), want)
+		} else {
+			err = h.store.People().UseSession(t.Context(), people.SessionID{1}, storetest.Start)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})()
 
-	got, err := d.second(t).People().Consent(t.Context(), want.Subject, want.Client)
+	got, err := h.store.People().Consent(t.Context(), want.Subject, want.Client)
 	if err != nil || got == nil {
 		t.Errorf("what was answered with success: %+v, %v", got, err)
 	}

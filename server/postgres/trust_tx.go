@@ -153,6 +153,7 @@ func (b *trustTx) fetch() (err error) {
 	}
 
 	b.stateWas = b.state
+	b.t.unsure.forget(b.state.floor)
 	b.t.live.Store(b.state.spent)
 	return nil
 }
@@ -422,12 +423,21 @@ func (b *trustTx) finish(ctx context.Context, all *pgx.Batch) error {
 		return b.t.db.commitInTest(ctx, b.tx)
 	}
 
-	all.Queue("commit")
+	var done pgconn.CommandTag
+	all.Queue("commit").Exec(func(tag pgconn.CommandTag) error {
+		done = tag
+		return nil
+	})
 	err := b.conn.SendBatch(ctx, all).Close()
-	if err == nil {
-		b.tx = nil
+	if err != nil {
+		return err
 	}
-	return err
+
+	b.tx = nil
+	if done.String() != "COMMIT" {
+		return pgx.ErrTxCommitRollback
+	}
+	return nil
 }
 
 // rollback ends a transaction that is not committed, and gives the connection back.
