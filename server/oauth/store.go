@@ -25,7 +25,8 @@ import (
 //   - Refused, and the jti used up: ErrNoRegistration of Issue and Exchange, the
 //     error of a Change, and a *ProofError.
 //   - Unknown (ErrUnknown): the commit failed, and it is not known what reached
-//     the disk. The jti counts as used. Whoever asked may try again with a new
+//     the disk. The jti counts as used; at another process that has the same data
+//     it does if it was stored, and else the JWT had no effect. Whoever asked may try again with a new
 //     JWT: Register and Cancel come to the same end whether or not the first
 //     attempt was stored, and a second token does no harm.
 //

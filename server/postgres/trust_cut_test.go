@@ -29,7 +29,7 @@ type cutter struct {
 	left  [2]int     // bytes until the cut, to the server and from it; negative: there is none
 	seen  [2]int
 	conns map[net.Conn]bool
-	held  chan struct{} // nothing passes until it is closed; nil: all does
+	held  [2]chan struct{} // nothing passes until it is closed; nil: all does
 }
 
 // newCutter returns a cutter before a database, and the URL by which it is reached.
@@ -87,7 +87,7 @@ func (c *cutter) pass(direction int, to, from net.Conn) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
-		c.wait()
+		c.wait(direction)
 		n, cut := c.admit(direction, n)
 		if _, err := to.Write(buffer[:n]); err != nil || cut {
 			return
@@ -115,25 +115,29 @@ func (c *cutter) admit(direction, n int) (int, bool) {
 	return n, true
 }
 
-// hold has nothing pass until release is called, as a network that drops packets.
-func (c *cutter) hold() (release func()) {
+// hold has nothing pass in some directions until release is called, as a network that
+// drops packets.
+func (c *cutter) hold(directions ...int) (release func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	held := make(chan struct{})
-	c.held = held
+	for _, d := range directions {
+		c.held[d] = make(chan struct{})
+	}
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.held == held {
-			c.held = nil
-			close(held)
+		for d, held := range c.held {
+			if held != nil {
+				close(held)
+			}
+			c.held[d] = nil
 		}
 	}
 }
 
-func (c *cutter) wait() {
+func (c *cutter) wait(direction int) {
 	c.mu.Lock()
-	held := c.held
+	held := c.held[direction]
 	c.mu.Unlock()
 	if held != nil {
 		<-held
@@ -252,8 +256,8 @@ func openAt(t testing.TB, at string) *postgres.Trust {
 	return d.second(t)
 }
 
-// A destination that is cut off while others wait for it holds them up no longer than
-// the server's limits say, and what it has not committed is undone.
+// A destination that is cut off while it has the lock holds the others up no longer than
+// the server's limits allow, and what it has not committed is undone.
 func TestTrustCutOffHolder(t *testing.T) {
 	at := postgrestest.New(t)
 	direct := openAt(t, at)
@@ -263,15 +267,31 @@ func TestTrustCutOffHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// The answer to the first round trip, which has the lock, is cut.
-	c.arm(1, 1)
+	// The answer to its first round trip never comes.
+	release := c.hold(1)
+	t.Cleanup(release)
 	lost := make(chan error, 1)
 	go func() { lost <- s.Spend(t.Context(), storetest.Spend("lost")) }()
-	if err := <-lost; err != nil && errors.Is(err, oauth.ErrUnknown) {
-		t.Errorf("cut before the commit: %v", err)
+	conn := connect(t, at)
+	for holders := 0; holders == 0; {
+		if err := conn.QueryRow(t.Context(), `select count(*) from pg_locks
+			where locktype = 'advisory' and granted`).Scan(&holders); err != nil {
+			t.Fatal(err)
+		}
 	}
+
 	if err := direct.Spend(t.Context(), storetest.Spend("other")); err != nil {
 		t.Errorf("at the other destination: %v", err)
+	}
+	if err := <-lost; !errors.Is(err, fhir.ErrUnavailable) || errors.Is(err, oauth.ErrUnknown) {
+		t.Errorf("cut off before the commit: %v", err)
+	}
+	release()
+	if err := s.Spend(t.Context(), storetest.Spend("lost")); err != nil {
+		t.Errorf("sent again, since nothing of it was stored: %v", err)
+	}
+	if err := direct.Spend(t.Context(), storetest.Spend("lost")); !isReplayed(err) {
+		t.Errorf("sent to the other after that: %v", err)
 	}
 }
 
@@ -287,7 +307,7 @@ func TestTrustNetworkHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	release := c.hold()
+	release := c.hold(0, 1)
 	t.Cleanup(release)
 	var calls sync.WaitGroup
 	for name, call := range map[string]func() error{
