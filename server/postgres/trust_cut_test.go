@@ -171,6 +171,7 @@ func (c *cutter) arm(direction, after int) (seen [2]int) {
 //
 // Covers: case 131
 func TestTrustCutAnywhere(t *testing.T) {
+	t.Parallel() // most of it waits
 	at := postgrestest.New(t)
 	direct := openAt(t, at)
 	c, through := newCutter(t, at)
@@ -259,6 +260,7 @@ func openAt(t testing.TB, at string) *postgres.Trust {
 // A destination that is cut off while it has the lock holds the others up no longer than
 // the server's limits allow, and what it has not committed is undone.
 func TestTrustCutOffHolder(t *testing.T) {
+	t.Parallel() // most of it waits
 	at := postgrestest.New(t)
 	direct := openAt(t, at)
 	c, through := newCutter(t, at)
@@ -299,6 +301,7 @@ func TestTrustCutOffHolder(t *testing.T) {
 // each call ends with an error that says that the database cannot be reached, and the
 // next one after the network is back succeeds.
 func TestTrustNetworkHolds(t *testing.T) {
+	t.Parallel() // most of it waits
 	at := postgrestest.New(t)
 	direct := openAt(t, at)
 	c, through := newCutter(t, at)
@@ -336,6 +339,7 @@ func TestTrustNetworkHolds(t *testing.T) {
 // Without its database a store answers at once that it cannot be reached, and goes on
 // with the next request after PostgreSQL was killed and started again.
 func TestTrustServerKilled(t *testing.T) {
+	t.Parallel() // most of it waits
 	server, restart := ownServer(t, serverDirectory(t), local.Options{})
 	s := openAt(t, server.URL("postgres"))
 	jti := storetest.Spend("before")

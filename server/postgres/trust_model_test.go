@@ -258,6 +258,7 @@ func (m *modelRun) state(t *testing.T, st *modelStore) string {
 // What callers do that share one transaction has the same outcome and leaves the same
 // as with Bolt, where each has one of its own.
 func TestTrustBatchIsASequence(t *testing.T) {
+	t.Parallel() // most of it waits
 	const seeds, rounds, calls = 8, 8, 25
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
