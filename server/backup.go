@@ -2,22 +2,38 @@ package server
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/trail"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/bolt"
+	"fhirdest.example/server/carry"
 	"fhirdest.example/server/engine"
 	"fhirdest.example/server/postgres"
 )
 
-// Backup writes a checked copy of the destination's files into a new directory.
-// The destination must not be running.
-func (c Config) Backup(to string, now time.Time) (*bolt.Backup, error) {
+// Backup writes a checked copy of what the destination keeps into a new directory: of
+// its files if it is not running, or of a database at any time. progress, unless it is
+// nil, is called while a database is read.
+func (c Config) Backup(
+	ctx context.Context, to string, now time.Time, progress carry.Progress,
+) (*bolt.Backup, error) {
 	if err := c.checkBackup(); err != nil {
 		return nil, err
 	}
-	b, err := bolt.WriteBackup(c.file(c.Data), to, c.Public, now)
+	b, err := storage{c}.engine().Backup(ctx, storage{c}.move(to, now, progress))
 	return b, complaintOf(err)
+}
+
+func (c storage) move(dir string, now time.Time, progress carry.Progress) engine.Move {
+	return engine.Move{
+		Dir:      dir,
+		Public:   c.Public,
+		Now:      now,
+		Progress: progress,
+	}
 }
 
 // ReadBackup checks a backup and whether it is one of this destination, and
@@ -33,25 +49,88 @@ func (c Config) ReadBackup(from string) (*bolt.Backup, error) {
 	return b, complaintOf(err)
 }
 
-// Restore puts a backup in the place of the destination's files, and returns
-// under what names those are kept. The destination must not be running.
-func (c Config) Restore(from string, now time.Time) (replaced []string, err error) {
-	if err := c.checkBackup(); err != nil {
+// Restore puts a backup in the place of what the destination keeps, and returns under
+// what names that is kept. It leaves a record in the audit record. The destination must
+// not be running, nor any other on its database. progress is as in Backup.
+func (c Config) Restore(
+	ctx context.Context, from string, now time.Time, progress carry.Progress,
+) (replaced []string, err error) {
+	b, err := c.ReadBackup(from)
+	if err != nil {
 		return nil, err
 	}
-	replaced, err = bolt.Restore(c.file(c.Data), from, c.Public, now)
-	return replaced, complaintOf(err)
+	replaced, err = storage{c}.engine().Restore(ctx, storage{c}.move(from, now, progress))
+	if err != nil {
+		return replaced, complaintOf(err)
+	}
+
+	if err := (storage{c}).recordRestore(ctx, b, now); err != nil {
+		return replaced, complaint.New(
+			"the backup is restored, and that could not be recorded: "+err.Error(),
+			"look at the store, and restore again",
+		)
+	}
+	return replaced, nil
+}
+
+// recordRestore stores the audit record of a restore.
+func (c storage) recordRestore(ctx context.Context, b *bolt.Backup, now time.Time) error {
+	s, err := c.engine().OpenResources(ctx)
+	if err == nil {
+		err = s.Resources.Update(ctx, func(change fhir.Change) error {
+			return change.Append(ctx, []trail.Record{{
+				Base:    c.Public,
+				At:      now,
+				Outcome: "0",
+				Event:   restoreEvent(b, now),
+			}})
+		})
+	}
+	return errors.Join(err, s.Close())
+}
+
+func restoreEvent(b *bolt.Backup, now time.Time) *trail.Event {
+	return &trail.Event{
+		Type: trail.Coding{
+			System:  "http://dicom.nema.org/resources/ontology/DCM",
+			Code:    "110107",
+			Display: "Import",
+		},
+		Action: "C",
+		Entities: []trail.Entity{{
+			Type: trail.Coding{
+				System:  "http://terminology.hl7.org/CodeSystem/audit-entity-type",
+				Code:    "2",
+				Display: "System Object",
+			},
+			Name: "backup",
+			Detail: []trail.Detail{
+				{
+					Type:  "made",
+					Value: b.Made.UTC().Format(time.RFC3339),
+				},
+				{
+					Type:  "restored",
+					Value: now.UTC().Format(time.RFC3339),
+				},
+			},
+		}},
+	}
 }
 
 // AcceptTime has a destination go on from now, after the clock was ahead and was
-// set back; see bolt.AcceptTime. The destination must not be running.
-func (c Config) AcceptTime(now time.Time) (until time.Time, err error) {
+// set back; see bolt.AcceptTime. It must not be running with files of its own.
+func (c Config) AcceptTime(ctx context.Context, now time.Time) (until time.Time, err error) {
 	if err := c.checkBackup(); err != nil {
 		return until, err
 	}
-	until, err = bolt.AcceptTime(c.file(c.Data), now)
+	until, err = storage{c}.engine().AcceptTime(ctx, now)
 	return until, complaintOf(err)
 }
+
+// OnDatabase reports whether a destination keeps everything in a database, rather than
+// in files.
+func OnDatabase(c Config) bool { return postgres.IsURL(c.Data) }
 
 // checkBackup holds what a backup needs of a configuration.
 func (c Config) checkBackup() error {

@@ -74,12 +74,12 @@ func TestRestoredDestination(t *testing.T) {
 	s := d.Session(d.A, id, "system/Patient.rs")
 
 	backup := filepath.Join(d.Dir, "backup")
-	if _, err := d.Config.Backup(backup, time.Now()); err == nil ||
+	if _, err := d.Config.Backup(t.Context(), backup, time.Now(), nil); err == nil ||
 		!strings.Contains(err.Error(), "another process has this file open") {
 		t.Errorf("a backup beside a running server: %v", err)
 	}
 	d.Stop()
-	if _, err := d.Config.Backup(backup, time.Now()); err != nil {
+	if _, err := d.Config.Backup(t.Context(), backup, time.Now(), nil); err != nil {
 		t.Fatal(err)
 	}
 
@@ -89,13 +89,13 @@ func TestRestoredDestination(t *testing.T) {
 	if before.Token == "" {
 		t.Fatalf("no token: %+v", before)
 	}
-	if _, err := d.Config.Restore(backup, time.Now()); err == nil ||
+	if _, err := d.Config.Restore(t.Context(), backup, time.Now(), nil); err == nil ||
 		!strings.Contains(err.Error(), "another process has this file open") {
 		t.Errorf("a restore beside a running server: %v", err)
 	}
 
 	d.Stop()
-	if _, err := d.Config.Restore(backup, time.Now()); err != nil {
+	if _, err := d.Config.Restore(t.Context(), backup, time.Now(), nil); err != nil {
 		t.Fatal(err)
 	}
 

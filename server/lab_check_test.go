@@ -88,7 +88,7 @@ func TestBackupsLeaveTheLabOut(t *testing.T) {
 	d.Stop()
 
 	to := filepath.Join(d.Dir, "backup")
-	if _, err := d.Config.Backup(to, time.Now()); err != nil {
+	if _, err := d.Config.Backup(t.Context(), to, time.Now(), nil); err != nil {
 		t.Fatal(err)
 	}
 	found, err := filepath.Glob(filepath.Join(to, "*lab*"))
@@ -98,7 +98,7 @@ func TestBackupsLeaveTheLabOut(t *testing.T) {
 
 	cfg := d.Config
 	cfg.Data = "restored"
-	if _, err := cfg.Restore(to, time.Now()); err != nil {
+	if _, err := cfg.Restore(t.Context(), to, time.Now(), nil); err != nil {
 		t.Fatal(err)
 	}
 	d.Env.Config = cfg

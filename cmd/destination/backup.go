@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -8,17 +9,28 @@ import (
 	"strings"
 	"time"
 
+	"fhirdest.example/certs"
+	"fhirdest.example/cmd/internal/progress"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server"
+	"fhirdest.example/server/carry"
 )
 
 const backupUsage = `usage: destination backup -config FILE -to DIR
 
-Copies trust.bolt and fhir.bolt of a stopped destination into DIR, which must
-be new or empty, checks every page of the copies, and describes them in
-DIR/backup.json: version, public base URL, sizes and SHA-256. The copies hold
-registrations and health data: keep them as you keep the data directory. Keys
-and configuration are not in it.
+Copies what a destination keeps into DIR, which must be new or empty, checks
+every page of the copies, and describes them in DIR/backup.json: version, public
+base URL, sizes and SHA-256. A backup is trust.bolt, fhir.bolt and, if the
+destination makes the keys of its ID tokens itself, id-token-keys.pem. It holds
+registrations, health data and these private keys: keep it as you keep the data
+directory. Configuration and the other keys are not in it, nor is work in the
+background, whose clients ask for it again.
+
+A destination with files (data: DIR) must be stopped. One on a database (data:
+postgres://…) may run, as may the others on it: the backup is of one moment. The
+database's rows are written to the same files, are read again and compared, and
+the audit record is verified. It leaves out tokens, grants and sessions, which no
+restore brings back.
 
 Example:
   destination backup -config /etc/destination.yaml -to /backup/2026-01-31
@@ -29,8 +41,11 @@ const restoreUsage = `usage: destination restore -config FILE -from DIR [-yes]
 
 Checks a backup: its description, sizes, digests, every page, and that it is of
 this destination. With -yes it then puts the copies in the place of the files
-of the data directory, which stay beside them as NAME.replaced-TIME. Without
--yes nothing is changed. The destination must be stopped.
+of the data directory, which stay beside them as NAME.replaced-TIME, or their
+rows in the place of those in the database, whose schemas stay as
+SCHEMA_replaced_TIME: all or nothing. A backup of either is restored into either.
+Without -yes nothing is changed. The destination must be stopped, and all others
+on its database. The audit record gets a record of it.
 
 A backup does not know what happened after it was made:
   - A JWT used since then must not work again. The restored destination refuses
@@ -50,8 +65,8 @@ Exit codes: 0 done; 2 it cannot be done, and why.
 
 const acceptUsage = `usage: destination accept-time -config FILE
 
-Has a stopped destination go on from the present time, after the clock of this
-machine was ahead and was set back. Until then it answers registrations and
+Has a stopped destination, or those on a database, go on from the present time,
+after the clock of a machine was ahead and was set back. Until then it answers registrations and
 requests for tokens with 503 temporarily_unavailable: it has forgotten the used
 JWTs of the present time and could not recognise one that is sent again. Check
 that the clock is right first.
@@ -74,7 +89,7 @@ type backupOptions struct {
 }
 
 // runBackup runs backup or restore.
-func runBackup(command string, args []string, now time.Time, stdout, stderr io.Writer) int {
+func runBackup(ctx context.Context, command string, args []string, now time.Time, stdout, stderr io.Writer) int {
 	o, err := parseBackup(command, args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -88,11 +103,11 @@ func runBackup(command string, args []string, now time.Time, stdout, stderr io.W
 	switch {
 	case err != nil:
 	case command == "backup":
-		err = backup(cfg, o.dir, now, stdout)
+		err = backup(ctx, cfg, o.dir, now, stdout, stderr)
 	case command == "accept-time":
-		err = acceptTime(cfg, now, stdout)
+		err = acceptTime(ctx, cfg, now, stdout)
 	default:
-		err = restore(cfg, o, now, stdout)
+		err = restore(ctx, cfg, o, now, stdout, stderr)
 	}
 
 	if err != nil {
@@ -153,10 +168,42 @@ func parseBackup(command string, args []string, stdout io.Writer) (backupOptions
 	return o, errors.Join(errs...)
 }
 
-func backup(cfg server.Config, dir string, now time.Time, stdout io.Writer) error {
-	b, err := cfg.Backup(dir, now)
+// rowsProgress shows the progress of copying rows from or to a database.
+type rowsProgress struct {
+	bar   *progress.Bar
+	done  int64
+	shown bool
+}
+
+func newRowsProgress(w io.Writer, command string) *rowsProgress {
+	return &rowsProgress{bar: progress.New(w, command)}
+}
+
+func (p *rowsProgress) show(k carry.Kind, done, all int64) {
+	p.shown = true
+	p.done = done
+	p.bar.Show(int(100*done/max(all, 1)), k.String())
+}
+
+// end shows the end if there was anything to show.
+func (p *rowsProgress) end() {
+	if p.shown {
+		p.bar.End(fmt.Sprintf("%d rows copied and compared", p.done/2))
+	}
+}
+
+func backup(
+	ctx context.Context, cfg server.Config, dir string, now time.Time, stdout, stderr io.Writer,
+) error {
+	p := newRowsProgress(stderr, "backup")
+	b, err := cfg.Backup(ctx, dir, now, p.show)
 	if err != nil {
 		return err
+	}
+
+	p.end()
+	for _, f := range b.Findings {
+		fmt.Fprintf(stderr, "warning: the audit record that was copied: %s\n", certs.Printable(f))
 	}
 
 	fmt.Fprintf(stdout, "backup of %s in %s\n", b.Public, dir)
@@ -167,8 +214,8 @@ func backup(cfg server.Config, dir string, now time.Time, stdout io.Writer) erro
 	return nil
 }
 
-func acceptTime(cfg server.Config, now time.Time, stdout io.Writer) error {
-	until, err := cfg.AcceptTime(now)
+func acceptTime(ctx context.Context, cfg server.Config, now time.Time, stdout io.Writer) error {
+	until, err := cfg.AcceptTime(ctx, now)
 	if err != nil {
 		return err
 	}
@@ -189,7 +236,9 @@ func acceptTime(cfg server.Config, now time.Time, stdout io.Writer) error {
 	return nil
 }
 
-func restore(cfg server.Config, o backupOptions, now time.Time, stdout io.Writer) error {
+func restore(
+	ctx context.Context, cfg server.Config, o backupOptions, now time.Time, stdout, stderr io.Writer,
+) error {
 	if !o.yes {
 		b, err := cfg.ReadBackup(o.dir)
 		if err != nil {
@@ -201,16 +250,23 @@ func restore(cfg server.Config, o backupOptions, now time.Time, stdout io.Writer
 		return nil
 	}
 
-	replaced, err := cfg.Restore(o.dir, now)
+	p := newRowsProgress(stderr, "restore")
+	replaced, err := cfg.Restore(ctx, o.dir, now, p.show)
 	if err != nil {
 		return err
 	}
 
+	p.end()
 	fmt.Fprintf(stdout, "restored from %s at %s\n", o.dir, now.UTC().Format(time.RFC3339))
 	if len(replaced) > 0 {
+		what := "the files"
+		if server.OnDatabase(cfg) {
+			what = "the schemas"
+		}
 		fmt.Fprintf(
 			stdout,
-			"the files before are kept as %s\n",
+			"%s before are kept as %s\n",
+			what,
 			strings.Join(replaced, " and "),
 		)
 	}

@@ -49,8 +49,8 @@ Runs a FHIR R4 destination with its own UDAP authorization server.
   -version       print the version, and exit
   -v             log every decision's details and connection errors too
 
-backup and restore work on the two files of the data directory while the
-destination is stopped; "destination restore -h" says what a restore means.
+backup and restore also carry a destination from files to a database and back;
+"destination restore -h" says what a restore means.
 migrate makes and updates the tables of a PostgreSQL database (data: postgres://…).
 accept-time is for after this machine's clock was ahead and was set back;
 "destination accept-time -h" explains it. user changes the file of the people who
@@ -98,7 +98,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 
 	if len(args) > 0 && (args[0] == "backup" || args[0] == "restore" || args[0] == "accept-time") {
-		return runBackup(args[0], args[1:], time.Now(), stdout, stderr)
+		return runBackup(ctx, args[0], args[1:], time.Now(), stdout, stderr)
 	}
 	if len(args) > 0 && args[0] == "migrate" {
 		return runMigrate(ctx, args[1:], stdout, stderr)

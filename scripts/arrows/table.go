@@ -277,7 +277,7 @@ var table = []row{
 			"certs/netname",
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
 			"server/oauth", "server/audit", "server/people", "server/tiered", "server/shared",
-			"server/bolt/packed",
+			"server/bolt/packed", "server/carry",
 			"server/oauth/stored",
 		},
 		others: []string{pgx, strict},
@@ -436,7 +436,7 @@ var table = []row{
 		reason: "open the stores of a site, on either engine",
 		ours: []string{
 			"certs/disk", "fhir", "fhir/async", "fhir/trail", "gateway/complaint", "server/audit",
-			"server/bolt", "server/lab", "server/oauth", "server/people", "server/postgres",
+			"server/bolt", "server/carry", "server/lab", "server/oauth", "server/people", "server/postgres",
 			"server/tiered", "udap/fetch",
 		},
 		less: []string{"encoding/json"},
@@ -486,7 +486,7 @@ var table = []row{
 		room:   "cmd/destination",
 		reason: "one actor: the destination",
 		ours: []string{
-			"server", "server/doctor", "server/people/users", "udap/trace", "certs", "cmd/internal/...",
+			"server", "server/carry", "server/doctor", "server/people/users", "udap/trace", "certs", "cmd/internal/...",
 			"gateway/complaint",
 		},
 		others: []string{strict},

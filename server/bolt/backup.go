@@ -27,6 +27,9 @@ type Backup struct {
 	Public  string       `json:"public"`  // the destination's public FHIR base URL
 	Made    time.Time    `json:"made"`
 	Files   []BackupFile `json:"files"`
+	// Findings are what is wrong with the audit record that was copied, where it was
+	// verified on the way.
+	Findings []string `json:"-"`
 }
 
 // BackupFile is one copy.
@@ -48,6 +51,10 @@ const (
 func kept() []keptFile {
 	return []keptFile{{"trust.bolt", trustSchema()}, {"fhir.bolt", fhirSchema}}
 }
+
+// keysFile has the keys of ID tokens, if the destination makes them itself. A backup
+// has it behind the others.
+const keysFile = "id-token-keys.pem"
 
 type keptFile struct {
 	name   string
@@ -88,8 +95,41 @@ func WriteBackup(data, dir, public string, now time.Time) (*Backup, error) {
 		f.Name = k.name
 		b.Files = append(b.Files, f)
 	}
+	if err := copyKeys(data, dir, b); err != nil {
+		return nil, errors.Join(err, removeAll(dir))
+	}
 
 	return b, writeDescription(filepath.Join(dir, backupName), b)
+}
+
+// copyKeys copies the keys of ID tokens, if there are any, and describes them.
+func copyKeys(data, dir string, b *Backup) error {
+	path := filepath.Join(dir, keysFile)
+	err := copyFile(filepath.Join(data, keysFile), path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return &Error{
+			Path:    path,
+			Problem: "cannot be copied: " + err.Error(),
+			Hint:    "the server's account must be able to read the keys; is there space on the disk?",
+			Err:     err,
+		}
+	}
+	return b.addKeys(dir)
+}
+
+// addKeys describes the copy of the keys, if there is one.
+func (b *Backup) addKeys(dir string) error {
+	path := filepath.Join(dir, keysFile)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	f, err := describe(path)
+	f.Name = keysFile
+	b.Files = append(b.Files, f)
+	return err
 }
 
 // WriteBackupOf makes a backup of a destination that another engine keeps: Bolt files
@@ -146,7 +186,7 @@ func writeImage(
 		f.Name = k.name
 		b.Files = append(b.Files, f)
 	}
-	return b, nil
+	return b, b.addKeys(dir)
 }
 
 // OpenBackup checks a backup of the destination with this base URL, and opens it.
@@ -163,8 +203,12 @@ func OpenBackup(dir, public string) (*Image, error) {
 
 // removeAll takes back the copies of a backup that failed.
 func removeAll(dir string) (err error) {
+	names := []string{keysFile}
 	for _, k := range kept() {
-		if e := os.Remove(filepath.Join(dir, k.name)); !errors.Is(e, fs.ErrNotExist) {
+		names = append(names, k.name)
+	}
+	for _, name := range names {
+		if e := os.Remove(filepath.Join(dir, name)); !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
 	}
@@ -324,6 +368,11 @@ func ReadBackup(dir string) (*Backup, error) {
 			return nil, err
 		}
 	}
+	for _, keys := range b.Files[len(kept()):] {
+		if err := checkDigest(filepath.Join(dir, keys.Name), keys); err != nil {
+			return nil, err
+		}
+	}
 
 	return b, nil
 }
@@ -369,11 +418,18 @@ func readDescription(path string) (*Backup, error) {
 		}
 	}
 
-	for i, k := range kept() {
-		if len(b.Files) != len(kept()) || b.Files[i].Name != k.name {
+	names := []string{}
+	for _, k := range kept() {
+		names = append(names, k.name)
+	}
+	if len(b.Files) > len(names) {
+		names = append(names, keysFile)
+	}
+	for i, name := range names {
+		if len(b.Files) != len(names) || b.Files[i].Name != name {
 			return nil, &Error{
 				Path:    path,
-				Problem: "does not list " + k.name + " in its place",
+				Problem: "does not list " + name + " in its place",
 				Hint:    "take another backup",
 			}
 		}

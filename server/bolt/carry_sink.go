@@ -26,6 +26,7 @@ const (
 // newImage is the files of a backup while they are made row by row. It implements
 // carry.Sink. Nothing is durable before close.
 type newImage struct {
+	dir   string
 	files [2]*bbolt.DB // as in kept
 
 	// The transaction under way.
@@ -40,7 +41,7 @@ type newImage struct {
 }
 
 func makeImage(dir string) (*newImage, error) {
-	im := new(newImage)
+	im := &newImage{dir: dir}
 	for i, k := range kept() {
 		db, err := Open(filepath.Join(dir, k.name), k.schema, Options{
 			NoFreelistSync: true,
@@ -153,6 +154,9 @@ func (im *newImage) End(context.Context, carry.Kind) error {
 }
 
 func (im *newImage) setting(k carry.Kind, r *carry.Setting) error {
+	if k == carry.TrustSettings && r.Name == carry.IDTokenKeys {
+		return writeFile(filepath.Join(im.dir, keysFile), bytes.NewReader(r.Value))
+	}
 	if k == carry.TrustSettings {
 		return metaRows.put(im.tx.Bucket(metaBucket), []byte(r.Name), bytes.Clone(r.Value))
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,6 +24,7 @@ import (
 type Image struct {
 	trust     *Trust // only what reads rows
 	resources *FHIR
+	keys      string // path of the keys of ID tokens
 	temporary string // directory of copies; "" for none
 }
 
@@ -39,6 +41,7 @@ func OpenImage(dir string) (*Image, error) {
 		all = append(all, db)
 	}
 
+	im.keys = filepath.Join(dir, keysFile)
 	im.trust = &Trust{
 		db:     all[0],
 		health: &health{},
@@ -82,14 +85,17 @@ func copyFile(from, to string) error {
 		return err
 	}
 	defer in.Close()
+	return writeFile(to, in)
+}
 
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+func writeFile(path string, content io.Reader) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 	if err != nil {
 		return err
 	}
 
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Sync(), out.Close())
+	_, err = io.Copy(f, content)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // Close closes the files.
@@ -137,6 +143,11 @@ func (im *Image) Count(ctx context.Context, k carry.Kind) (n int64, err error) {
 
 // Each implements carry.Source.
 func (im *Image) Each(ctx context.Context, k carry.Kind, f func(carry.Row) error) error {
+	if k == carry.TrustSettings {
+		if err := im.eachKeys(f); err != nil {
+			return err
+		}
+	}
 	if k < carry.ResourceSettings {
 		return im.trust.health.view(ctx, im.trust.db, func(tx *bbolt.Tx) error {
 			return trustRows{im.trust, tx}.each(k, f)
@@ -144,6 +155,21 @@ func (im *Image) Each(ctx context.Context, k carry.Kind, f func(carry.Row) error
 	}
 	return im.resources.view(ctx, func(s *state) error {
 		return s.eachOf(k, f)
+	})
+}
+
+// eachKeys passes f the keys of ID tokens, if there are any.
+func (im *Image) eachKeys(f func(carry.Row) error) error {
+	text, err := os.ReadFile(im.keys)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f(&carry.Setting{
+		Name:  carry.IDTokenKeys,
+		Value: text,
 	})
 }
 

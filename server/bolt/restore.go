@@ -89,7 +89,27 @@ func replaceAll(data, dir string, now time.Time) (replaced []string, err error) 
 		}
 	}
 
+	if err := putKeys(data, dir); err != nil {
+		return replaced, err
+	}
 	return replaced, disk.SyncDir(data)
+}
+
+// putKeys restores the keys of ID tokens where there are none. Those that are there
+// are as new as the backup's, or newer.
+func putKeys(data, dir string) error {
+	path := filepath.Join(data, keysFile)
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+
+	temporary := path + ".restoring"
+	defer os.Remove(temporary)
+	err := copyFile(filepath.Join(dir, keysFile), temporary)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, os.Rename(temporary, path))
 }
 
 func copyIn(from, to string, k keptFile, now time.Time) error {

@@ -74,6 +74,9 @@ const (
 	HandleKey = "handleKey" // what hides the places of tokens
 	Floor     = "floor"     // minute of 4 bytes up to whose end used jti are forgotten
 	Restored  = "restored"  // second of 8 bytes of the last restore
+	// IDTokenKeys is a PEM file of the private keys of ID tokens, if the destination
+	// makes them itself.
+	IDTokenKeys = "id-token-keys"
 )
 
 // Names of settings of resources that every engine keeps in its own way, each a number

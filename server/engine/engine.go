@@ -152,6 +152,17 @@ type Engine interface {
 	// VerifyAudit verifies the audit record of a destination that does not run,
 	// else its error is one that HeldOpen knows.
 	VerifyAudit(ctx context.Context, earlier trail.Checkpoint) (*trail.Report, error)
+
+	// Backup makes a backup, and verifies it.
+	Backup(ctx context.Context, m Move) (*bolt.Backup, error)
+
+	// Restore puts a backup in the place of what the stores have, of a destination
+	// that does not run. It returns under what names that is kept.
+	Restore(ctx context.Context, m Move) (replaced []string, err error)
+
+	// AcceptTime has a destination that does not run go on from now, after the clock
+	// was ahead and was set back: see bolt.AcceptTime.
+	AcceptTime(ctx context.Context, now time.Time) (until time.Time, err error)
 }
 
 // Of returns the engine that the settings ask for.

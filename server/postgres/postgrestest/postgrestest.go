@@ -18,7 +18,15 @@ import (
 // Main runs a package's tests, and stops the server that they used. Call it from
 // TestMain.
 func Main(m *testing.M) {
-	code := m.Run()
+	os.Exit(Tests{m}.Run())
+}
+
+// Tests are a package's tests, for what calls their Run itself.
+type Tests struct{ M *testing.M }
+
+// Run runs the tests, and stops the server that they used.
+func (t Tests) Run() int {
+	code := t.M.Run()
 	if server != nil {
 		if err := server.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "postgrestest:", err)
@@ -28,7 +36,7 @@ func Main(m *testing.M) {
 	if dir != "" {
 		_ = os.RemoveAll(dir) // a temporary one
 	}
-	os.Exit(code)
+	return code
 }
 
 var (
