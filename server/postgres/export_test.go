@@ -2,6 +2,9 @@ package postgres
 
 import (
 	"context"
+	"io/fs"
+	"testing"
+	"testing/fstest"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -14,3 +17,27 @@ func WithCommit(c Config, commit func(context.Context, pgx.Tx) error) Config {
 
 // Waiting returns how many callers' work of a store has not begun.
 func Waiting(t *Trust) int { return t.commits.Waiting() }
+
+// WithStep makes this a later program, which has one step more for a schema, until the
+// function that it returns is called.
+func WithStep(t *testing.T, schema, text string) (undo func()) {
+	t.Helper()
+	later := fstest.MapFS{}
+	err := fs.WalkDir(embedded, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		body, err := embedded.ReadFile(path)
+		later[path] = &fstest.MapFile{Data: body}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	later["steps/"+schema+"/999.sql"] = &fstest.MapFile{Data: []byte(text)}
+	steps = later
+	undo = func() { steps = embedded }
+	t.Cleanup(undo)
+	return undo
+}

@@ -10,12 +10,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+//go:embed steps
+var embedded embed.FS
+
 // steps has a directory for each schema. Its files, in the order of their names,
 // bring an empty schema to the present one, a version each. A step that was released
-// is never changed.
-//
-//go:embed steps
-var steps embed.FS
+// is never changed. Tests have later steps.
+var steps fs.FS = embedded
 
 // schemas are those of a destination, in the order in which they are made.
 var schemas = []string{"trust", "fhir", "jobs"}
