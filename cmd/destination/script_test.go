@@ -61,8 +61,9 @@ func runScripts(t *testing.T, dir string) {
 	})
 }
 
-// onDatabase writes the configuration of the same destination on an empty database.
-func onDatabase(t *testing.T, w *servertest.Env, path string) {
+// onDatabase writes the configuration of the same destination on an empty database, and
+// returns its URL.
+func onDatabase(t *testing.T, w *servertest.Env, path string) (url string) {
 	t.Helper()
 	c := w.Config
 	c.Data = postgrestest.Empty(t)
@@ -74,4 +75,5 @@ func onDatabase(t *testing.T, w *servertest.Env, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c.Data
 }

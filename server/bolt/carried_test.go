@@ -156,6 +156,28 @@ func TestCarriedFilesAnswerAsBefore(t *testing.T) {
 	}
 }
 
+// Files of earlier layouts are read as well, and stay as they are.
+func TestRowsOfEarlierLayouts(t *testing.T) {
+	data := t.TempDir()
+	s := openTrust(t, filepath.Join(data, "trust.bolt"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(data, "fhir.bolt")
+	unzip(t, "testdata/layout5.fhir.bolt.gz", path)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if r := verified(t, filepath.Join(carried(t, data), "fhir.bolt")); !r.Intact() || r.Chains[0].Records != old5 {
+		t.Errorf("%+v", r)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the file was changed: %v", err)
+	}
+}
+
 // A backup made row by row is restored as any other: used jti are remembered, and what
 // could have been used since is refused.
 //

@@ -65,12 +65,9 @@ func (e database) Restore(ctx context.Context, m Move) (replaced []string, err e
 	if err != nil {
 		return nil, err
 	}
-	kept, err := postgres.Restore(ctx, e.Database, from, m.Now, m.Progress)
+	replaced, err = postgres.Restore(ctx, e.Database, from, m.Now, m.Progress)
 	if err := errors.Join(err, from.Close()); err != nil {
 		return nil, err
-	}
-	for _, schema := range kept {
-		replaced = append(replaced, schema)
 	}
 	return replaced, nil
 }

@@ -424,6 +424,94 @@ func (s failing) Each(ctx context.Context, k carry.Kind, f func(carry.Row) error
 	return s.Source.Each(ctx, k, f)
 }
 
+// A backup is of the moment at which it was begun, whatever destinations do meanwhile.
+func TestBackupIsOfOneMoment(t *testing.T) {
+	c := postgres.Config{
+		URL:  postgrestest.Empty(t),
+		Name: "east",
+	}
+	restored(t, c, boltBackup(t), storetest.Start)
+	want := rowsOf(t, databaseBackup(t, c))
+
+	from, err := postgres.OpenImage(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	s := openResources(t, c)
+	defer s.Close()
+	trust, err := postgres.OpenTrust(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer trust.Close()
+
+	addRecords(t, s, 10)
+	later := spent("later")
+	later.Now = storetest.Start.Add(time.Minute)
+	later.Since = storetest.Start.Add(time.Second)
+	if err := trust.Spend(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+
+	dir := filepath.Join(t.TempDir(), "backup")
+	writing := carry.Progress(func(k carry.Kind, _, _ int64) {
+		if k == carry.Resources {
+			addRecords(t, s, 10) // it waits for nobody, and nobody for it
+		}
+	})
+	if _, err := bolt.WriteBackupOf(t.Context(), from, dir, public, storetest.Start, writing); err != nil {
+		t.Fatal(err)
+	}
+	sameRows(t, want, rowsOf(t, dir))
+}
+
+// A row that cannot be what was written is found, and no backup is made of it.
+func TestBackupOfDamagedRows(t *testing.T) {
+	dir := boltBackup(t)
+	for statement, wrong := range map[string]string{
+		"update trust.registration set body = '{'":                                              "trust.registration",
+		"update trust.membership set body = '{'":                                                "trust.membership",
+		"update trust.spent set key = 'x' where key = (select key from trust.spent limit 1)":    "trust.spent",
+		"delete from fhir.doc where doc = (select min(doc) from fhir.former)":                   "fhir.doc",
+		"update fhir.record set block = 'x' where first = (select max(first) from fhir.record)": "record",
+		"update fhir.chain set head_hash = 'x'":                                                 "chain",
+		"update fhir.joint set head = 'x'":                                                      "joint",
+	} {
+		t.Run(wrong, func(t *testing.T) {
+			c := postgres.Config{
+				URL:  postgrestest.Empty(t),
+				Name: "east",
+			}
+			restored(t, c, dir, storetest.Start)
+			execute(t, c.URL, statement)
+
+			from, err := postgres.OpenImage(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer from.Close()
+			to := filepath.Join(t.TempDir(), "backup")
+			_, err = bolt.WriteBackupOf(t.Context(), from, to, public, storetest.Start, nil)
+			if !errors.Is(err, fhir.ErrDamaged) || !strings.Contains(err.Error(), wrong) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+func execute(t *testing.T, url, statement string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = conn.Exec(t.Context(), statement)
+	if err := errors.Join(err, conn.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A restore is refused while a destination runs on the database.
 func TestRestoreWantsTheDatabaseForItself(t *testing.T) {
 	c := postgres.Config{

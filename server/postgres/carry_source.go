@@ -40,6 +40,9 @@ func OpenImage(ctx context.Context, c Config) (*Image, error) {
 		IsoLevel:   pgx.RepeatableRead,
 		AccessMode: pgx.ReadOnly,
 	})
+	if err == nil {
+		_, err = tx.Exec(ctx, "select one from trust.state") // the first statement fixes the state
+	}
 	if err != nil {
 		return nil, errors.Join(unreachable(err), conn.Close(ctx))
 	}
