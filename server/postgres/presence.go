@@ -163,29 +163,29 @@ func (p *Presence) Close() error {
 	return nil
 }
 
-// Alone calls f while no destination runs on the database and none can start. Else its
-// error is an ErrRunning.
+// Alone calls f while no destination runs on the database and none can start. It waits
+// a moment for one that is ending. Else its error is an ErrRunning.
 func Alone(ctx context.Context, c Config, f func() error) error {
 	settings, err := c.parse("public")
 	if err != nil {
 		return err
 	}
+	settings.ConnConfig.RuntimeParams["lock_timeout"] = gone
 	conn, err := pgx.ConnectConfig(ctx, settings.ConnConfig)
 	if err != nil {
 		return unreachable(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 
-	var free bool
-	try := fmt.Sprintf(lockRunning, "pg_try_advisory_lock")
-	if err := conn.QueryRow(ctx, try).Scan(&free); err != nil {
-		return unreachable(err)
-	}
-	if !free {
+	_, err = conn.Exec(ctx, fmt.Sprintf(lockRunning, "pg_advisory_lock"))
+	if isLocked(err) {
 		return &Error{
 			Err:  ErrRunning,
 			Hint: "stop all destinations on it",
 		}
+	}
+	if err != nil {
+		return unreachable(err)
 	}
 	return f()
 }
