@@ -171,6 +171,7 @@ func (s *auditLog) forget(
 	doc := int64(last.first) + int64(last.records) - 1
 
 	b := &pgx.Batch{}
+	b.Queue("update indexed set last = greatest(last, $1)", doc) // first: who indexes has ended then
 	b.Queue("delete from record where first <= $1", doc)
 	b.Queue("delete from change where type = 'AuditEvent' and seq <= $1", int64(last.joint.Change))
 	b.Queue("delete from posting where last <= $1", doc)
@@ -179,9 +180,7 @@ func (s *auditLog) forget(
 		b.Queue("update chain set anchor_sequence = $2, anchor_doc = $3, anchor_hash = $4 where name = $1",
 			name, int64(p.Sequence), int64(p.Doc), p.Hash[:])
 	}
-	b.Queue("update joint set anchor = $1, indexed = greatest(indexed, $2), "+
-		"waiting = (select coalesce(sum(records), 0) from record where first > greatest(indexed, $2))",
-		joined[:], doc)
+	b.Queue("update joint set anchor = $1", joined[:])
 
 	s.rows, s.tail, s.whole = nil, nil, false
 	return s.state.read(ctx, b)

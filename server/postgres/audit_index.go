@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,12 +15,92 @@ import (
 	"fhirdest.example/fhir/trail"
 )
 
-// The latest records, the tail, are not indexed: a search reads them. When there are
-// enough, a segment indexes them all, with a row for each term.
+// The latest records, the tail, are not indexed: a search reads them. When it may be
+// long, one destination indexes it in segments, with a row for each term. It does so
+// after a commit and beside those that follow, so that no change waits for it.
 const (
-	tailRecords    = 1024 // a tail so long gets a segment
-	segmentRecords = 2 * tailRecords
+	tailNumbers    = 1024 // behind the index, of records and resources: then the tail is indexed
+	segmentRecords = 2048 // with the row that reaches it
 )
+
+// indexer indexes the tail of a store.
+type indexer struct {
+	mu      sync.Mutex // guards the fields below
+	tried   uint64     // the last number when it was last begun
+	running bool
+	closed  bool
+	work    sync.WaitGroup
+}
+
+// committed has the tail indexed if it is long, after a commit.
+func (s *FHIR) committed(last, indexed uint64) {
+	x := &s.indexer
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.running || x.closed || last < max(indexed, x.tried)+tailNumbers {
+		return
+	}
+
+	x.tried = last
+	x.running = true
+	x.work.Go(func() {
+		more := true
+		for more && !x.ended() {
+			var err error
+			if more, err = s.indexSegment(); err != nil {
+				more = false // the next long tail is another attempt; Health names what matters
+			}
+		}
+
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.running = false
+	})
+}
+
+func (x *indexer) ended() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.closed
+}
+
+// close waits for what is under way.
+func (x *indexer) close() {
+	x.mu.Lock()
+	x.closed = true
+	x.mu.Unlock()
+	x.work.Wait()
+}
+
+// indexing is the advisory lock of who indexes the tail.
+const indexing = 0x66686975
+
+// indexSegment indexes the oldest records of the tail in a transaction of its own,
+// unless another destination does. more reports whether there may be others.
+func (s *FHIR) indexSegment() (more bool, err error) {
+	ctx := context.Background()
+	st := s.newState(pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	defer st.rollback()
+
+	var free bool
+	b := &pgx.Batch{}
+	b.Queue("select pg_try_advisory_xact_lock($1), last from indexed", int64(indexing)).QueryRow(
+		func(row pgx.Row) error {
+			return row.Scan(&free, &st.audit.ends.indexed)
+		})
+	if err := st.read(ctx, b); err != nil || !free {
+		return false, s.db.health.read(err)
+	}
+
+	more, err = st.audit.indexSome(ctx)
+	switch {
+	case conflicts(err):
+		return false, nil // records were removed, or the index dropped, meanwhile
+	case err != nil:
+		return false, s.db.health.read(err)
+	}
+	return more, s.db.health.commit(st.commit())
+}
 
 // indexed is a record and its terms.
 type indexed struct {
@@ -51,7 +132,7 @@ func (s *auditLog) readTail(ctx context.Context) error {
 	if s.whole {
 		return nil
 	}
-	rows, err := s.blocks(ctx, "where first > (select indexed from joint) order by first")
+	rows, err := s.blocks(ctx, "where first > (select last from indexed) order by first")
 	if err != nil {
 		return err
 	}
@@ -210,24 +291,36 @@ func (p postings) add(rec indexed) {
 	})
 }
 
-// indexTail indexes the records of the tail, in segments. Those that this transaction
-// adds become the next tail.
-func (s *auditLog) indexTail(ctx context.Context) error {
-	for {
-		rows, err := s.oldest(ctx, s.ends.indexed, segmentRecords)
-		if err != nil || len(rows) == 0 {
-			return err
-		}
+// indexSome indexes the oldest records of the tail. more reports whether there may be
+// others.
+func (s *auditLog) indexSome(ctx context.Context) (more bool, err error) {
+	rows, err := s.oldest(ctx, s.ends.indexed, segmentRecords)
+	if err != nil {
+		return false, err
+	}
+
+	n := 0
+	for _, r := range rows {
+		n += r.records
+	}
+	if n > 0 {
 		if err := s.putSegment(ctx, rows); err != nil {
-			return err
+			return false, err
 		}
 	}
+	if n < segmentRecords {
+		s.ends.indexed = s.numbers.docs // behind the last record are resources
+	}
+
+	b := &pgx.Batch{}
+	b.Queue("update indexed set last = $1", int64(s.ends.indexed))
+	return n >= segmentRecords, s.state.read(ctx, b)
 }
 
 // putSegment indexes some rows of records.
 func (s *auditLog) putSegment(ctx context.Context, rows []*block) error {
 	all := postings{}
-	last, n := uint64(0), 0
+	last := uint64(0)
 	for _, r := range rows {
 		some, err := s.terms(r)
 		if err != nil {
@@ -237,7 +330,6 @@ func (s *auditLog) putSegment(ctx context.Context, rows []*block) error {
 			all.add(rec)
 		}
 		last = r.first + uint64(r.records) - 1
-		n += r.records
 	}
 
 	var terms, docs [][]byte
@@ -250,7 +342,6 @@ func (s *auditLog) putSegment(ctx context.Context, rows []*block) error {
 	b.Queue("insert into posting (term, last, docs) select t, $1, d from unnest($2::bytea[], $3::bytea[]) as r (t, d)",
 		int64(last), terms, docs)
 	b.Queue("insert into segment values ($1)", int64(last))
-	b.Queue("update joint set indexed = $1, waiting = waiting - $2", int64(last), n)
 	s.ends.indexed = last
 	s.tail, s.whole = nil, false
 	return s.state.read(ctx, b)
@@ -259,16 +350,16 @@ func (s *auditLog) putSegment(ctx context.Context, rows []*block) error {
 // dropIndex has the records indexed again, those of a former index at once.
 func (s *auditLog) dropIndex(ctx context.Context) error {
 	b := &pgx.Batch{}
+	b.Queue("update indexed set last = 0") // first: who indexes has ended then
 	b.Queue("delete from posting")
 	b.Queue("delete from segment")
-	b.Queue("update joint set indexed = (select coalesce(max(anchor_doc), 0) from chain), " +
-		"waiting = (select coalesce(sum(records), 0) from record)")
 	s.ends.indexed = 0
 	s.tail, s.whole = nil, false
-	if err := s.state.read(ctx, b); err != nil {
-		return err
+	err := s.state.read(ctx, b)
+	for more := true; more && err == nil; {
+		more, err = s.indexSome(ctx)
 	}
-	return s.indexTail(ctx)
+	return err
 }
 
 // checkIndex compares the index with the terms of the records.
@@ -284,7 +375,7 @@ func (s *auditLog) checkIndex(ctx context.Context, e trail.Extent, f func(trail.
 	}, "select last from segment order by last")
 	queueRows(b, func(rows pgx.Rows) error {
 		return rows.Scan(&end)
-	}, "select indexed from joint")
+	}, "select last from indexed")
 	if err := s.state.read(ctx, b); err != nil {
 		return err
 	}
@@ -304,15 +395,17 @@ func (s *auditLog) checkIndex(ctx context.Context, e trail.Extent, f func(trail.
 		from = last
 	}
 
-	if from != end {
+	var between, stray bool
+	err := s.ask(ctx, func(rows pgx.Rows) error {
+		return rows.Scan(&between, &stray)
+	}, "select exists (select from record where first > $2 and first <= $3), "+
+		"exists (select from posting where last <= $1 or last > $2)",
+		int64(e.Anchor()), int64(from), int64(end))
+	if between || end > s.numbers.docs {
 		f(trail.Finding{Problem: fmt.Sprintf(
 			"the records are indexed up to AuditEvent/%s, and the index ends at AuditEvent/%s",
 			trail.ID(end), trail.ID(from))})
 	}
-	var stray bool
-	err := s.ask(ctx, func(rows pgx.Rows) error {
-		return rows.Scan(&stray)
-	}, "select exists (select from posting where last <= $1 or last > $2)", int64(e.Anchor()), int64(from))
 	if stray {
 		f(trail.Finding{Problem: "the index has terms of no records"})
 	}

@@ -42,18 +42,20 @@ const noBlock = "the row of number %d is no block of records"
 type ends struct {
 	own     trail.Place // the last record of this destination
 	joint   []byte      // hash of the last row
-	indexed uint64      // number of the last record that is indexed
-	waiting int64       // how many are not
+	indexed uint64      // number behind which the tail begins
 }
 
 // queueEnds reads the ends, with the first batch of a transaction that changes the
 // store.
 func (s *auditLog) queueEnds(b *pgx.Batch) {
-	b.Queue("select j.head, j.indexed, j.waiting, coalesce(c.head_sequence, 0), coalesce(c.head_doc, 0), c.head_hash "+
-		"from joint j left join chain c on c.name = $1", s.store.name).QueryRow(func(row pgx.Row) error {
+	b.Queue(
+		"select j.head, i.last, coalesce(c.head_sequence, 0), coalesce(c.head_doc, 0), c.head_hash "+
+			"from joint j cross join indexed i left join chain c on c.name = $1",
+		s.store.name,
+	).QueryRow(func(row pgx.Row) error {
 		var hash []byte
 		e := &s.ends
-		err := row.Scan(&e.joint, &e.indexed, &e.waiting, &e.own.Sequence, &e.own.Doc, &hash)
+		err := row.Scan(&e.joint, &e.indexed, &e.own.Sequence, &e.own.Doc, &hash)
 		copy(e.own.Hash[:], hash)
 		return err
 	})
@@ -76,11 +78,6 @@ func (s *auditLog) settle(b *pgx.Batch) error {
 	if len(s.ends.joint) != len(trail.Hash{}) {
 		return s.damaged("joint", "its hash has %d bytes", len(s.ends.joint))
 	}
-	if s.ends.waiting >= tailRecords {
-		if err := s.indexTail(context.Background()); err != nil {
-			return err
-		}
-	}
 
 	for some := range slices.Chunk(s.fresh, blockRecords) {
 		s.queueBlock(b, some)
@@ -89,7 +86,7 @@ func (s *auditLog) settle(b *pgx.Batch) error {
 	b.Queue("insert into chain values ($1, 0, 0, $2, $3, $4, $5) on conflict (name) do update "+
 		"set head_sequence = excluded.head_sequence, head_doc = excluded.head_doc, head_hash = excluded.head_hash",
 		s.store.name, make([]byte, len(trail.Hash{})), int64(own.Sequence), int64(own.Doc), own.Hash[:])
-	b.Queue("update joint set head = $1, waiting = waiting + $2", s.ends.joint, len(s.fresh))
+	b.Queue("update joint set head = $1", s.ends.joint)
 	s.fresh = nil
 	return nil
 }

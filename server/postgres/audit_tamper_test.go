@@ -151,7 +151,7 @@ func listTamperings() []tampering {
 		{"a resource removed", "17 numbers were given; there are 4 resources", []string{
 			"delete from doc where doc = 5",
 		}},
-		{"indexed further", "the records are indexed up to AuditEvent/a9", []string{"update joint set indexed = 9"}},
+		{"indexed further", "the records are indexed up to AuditEvent/a9", []string{"update indexed set last = 9"}},
 		{"terms of no record", "the index has terms of no records", []string{
 			"insert into posting values ('\\x0102', 9, '\\x02')",
 		}},
@@ -237,6 +237,7 @@ func TestVerifyFindsEveryChangedTerm(t *testing.T) {
 	s := openShared(t)
 	s.add(s.east, 0, 700)
 	s.add(s.west, 700, 400)
+	s.settled()
 	s.add(s.east, 1100, 2)
 	s.keep()
 	for _, row := range indexTamperings() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/fhirtest"
+	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/trail"
 	"fhirdest.example/server/postgres"
 	"fhirdest.example/server/postgres/postgrestest"
@@ -84,7 +86,7 @@ func (s *shared) add(store *postgres.FHIR, from, n int) {
 		return errors.Join(err, c.Append(s.Context(), all))
 	})
 	if err != nil {
-		s.Fatal(err)
+		s.Error(err)
 	}
 }
 
@@ -112,8 +114,29 @@ func (s *shared) sql(statements ...string) {
 	}
 }
 
+// settled waits until the tail is indexed.
+func (s *shared) settled() {
+	s.Helper()
+	conn, err := pgx.Connect(s.Context(), s.url)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	for done := false; !done; {
+		err := conn.QueryRow(s.Context(), "select last > 0 from fhir.indexed").Scan(&done)
+		if err != nil {
+			s.Fatal(err)
+		}
+		select {
+		case <-s.Context().Done():
+			s.Fatal("the tail is never indexed")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 // tables are those that verification reads.
-var tables = []string{"record", "chain", "joint", "numbers", "doc", "change", "segment", "posting"}
+var tables = []string{"record", "chain", "joint", "numbers", "doc", "change", "indexed", "segment", "posting"}
 
 // keep copies them, and restore copies them back.
 func (s *shared) keep() {
@@ -291,5 +314,65 @@ func TestCheckpointOfChains(t *testing.T) {
 	}
 	if strings.Contains(text.String(), "east") {
 		t.Errorf("%s", &text)
+	}
+}
+
+// Records are indexed beside the changes of two destinations and beside the removal of
+// old ones: all are found, and no term is left of one that is gone.
+func TestIndexingBesideChanges(t *testing.T) {
+	s := openShared(t)
+	const commits, each = 40, 100
+	var all sync.WaitGroup
+	for d, store := range []*postgres.FHIR{s.east, s.west} {
+		all.Go(func() {
+			for i := range commits {
+				s.add(store, (2*i+d)*each, each)
+				if i%10 == 9 {
+					s.expire(store, (i-5)*each)
+				}
+			}
+		})
+	}
+	all.Wait()
+	s.settled()
+
+	for _, f := range s.verified(nil).Findings {
+		t.Error(f)
+	}
+	for _, store := range []*postgres.FHIR{s.east, s.west} {
+		err := store.View(t.Context(), func(sn fhir.Snapshot) error {
+			docs := map[uint64]bool{}
+			err := sn.Changes(t.Context(), "AuditEvent", 0, func(_, doc, _ uint64) bool {
+				docs[doc] = true
+				return true
+			})
+			if err != nil {
+				return err
+			}
+
+			found := map[uint64]bool{}
+			from, to := search.TermRange("AuditEvent")
+			err = sn.Audit().Scan(t.Context(), from, to, func(_ []byte, doc uint64) bool {
+				found[doc] = true
+				return true
+			})
+			if !maps.Equal(docs, found) || len(docs) == 0 || len(docs) == 2*commits*each {
+				t.Errorf("%d records are listed, and %d found", len(docs), len(found))
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func (s *shared) expire(store *postgres.FHIR, before int) {
+	err := store.Update(s.Context(), func(c fhir.Change) error {
+		_, err := c.Expire(s.Context(), auditRecord(before).At, 1000)
+		return err
+	})
+	if err != nil {
+		s.Error(err)
 	}
 }

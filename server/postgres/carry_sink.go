@@ -28,7 +28,6 @@ type newImage struct {
 	registrations int64
 	used          int64
 	joint         trail.Hash // of the last row of records
-	records       int64
 
 	// Rows that were not sent yet.
 	into  destination
@@ -113,8 +112,7 @@ func (im *newImage) End(ctx context.Context, k carry.Kind) error {
 	case carry.UsedJTI:
 		_, err = im.tx.Exec(ctx, "update trust.state set spent = $1", im.used)
 	case carry.Blocks:
-		_, err = im.tx.Exec(ctx, "update fhir.joint set head = $1, waiting = $2, "+
-			"indexed = (select coalesce(max(anchor_doc), 0) from fhir.chain)", im.joint[:], im.records)
+		_, err = im.tx.Exec(ctx, "update fhir.joint set head = $1", im.joint[:])
 	}
 	return storeError(err)
 }
@@ -240,7 +238,6 @@ func (im *newImage) block(ctx context.Context, b *carry.Block) error {
 	text := bare.Encode()
 	previous := joint.Previous
 	im.joint = joint.Next(b.Chain, b.End())
-	im.records += int64(len(b.Links))
 	return im.add(
 		ctx,
 		len(text),

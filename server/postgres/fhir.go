@@ -31,6 +31,7 @@ type FHIR struct {
 	cache   *cache
 	leads   leads
 	rules   atomic.Value // string: those of the index that this process knows; none before it has set them
+	indexer indexer
 }
 
 var _ fhir.Store = (*FHIR)(nil)
@@ -70,6 +71,7 @@ func OpenFHIR(ctx context.Context, c Config) (*FHIR, error) {
 // Close commits what is under way and ends the connections.
 func (s *FHIR) Close() error {
 	s.commits.Close()
+	s.indexer.close()
 	s.leads.close()
 	return s.db.Close()
 }
@@ -181,6 +183,9 @@ func (s *FHIR) commit(st *state) error {
 	err := st.commit()
 	if rules := st.changing.settings[fhir.IndexSetting]; err == nil && len(rules) > 0 {
 		s.rules.Store(string(rules))
+	}
+	if err == nil {
+		s.committed(st.numbers.docs, st.audit.ends.indexed)
 	}
 	return s.db.health.commit(err)
 }

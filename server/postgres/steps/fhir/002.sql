@@ -19,17 +19,19 @@ create table chain (
     head_hash       bytea  not null
 );
 
--- The ends of the chain of rows, and how far the records are indexed.
+-- The ends of the chain of rows.
 create table joint (
-    anchor  bytea  not null, -- hash of the last row that was removed as too old
-    head    bytea  not null, -- hash of the last row
-    indexed bigint not null, -- number of the last record that is in posting
-    waiting bigint not null  -- how many records are behind it
+    anchor bytea not null, -- hash of the last row that was removed as too old
+    head   bytea not null  -- hash of the last row
 );
-insert into joint values (decode(repeat('00', 32), 'hex'), decode(repeat('00', 32), 'hex'), 0, 0);
+insert into joint values (decode(repeat('00', 32), 'hex'), decode(repeat('00', 32), 'hex'));
 
 -- The index of records, in segments. A segment has those behind the segment before, up
--- to the last one.
+-- to the last one. All records up to a number are in it; those behind it are the tail.
+create table indexed (
+    last bigint not null
+);
+insert into indexed values (0);
 create table segment (
     last bigint primary key
 );
