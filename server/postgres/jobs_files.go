@@ -3,11 +3,13 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"fhirdest.example/fhir/async"
 )
@@ -86,18 +88,36 @@ func (f JobFiles) Begin(ctx context.Context, a async.Attempt) (body []byte, err 
 			return err
 		}
 
-		if _, err := tx.Exec(ctx, "delete from chunk where job = $1 and attempt <> $2",
-			a.Job, requestAttempt); err != nil {
-			return err
-		}
-
 		parts, err := chunks(ctx, tx, a.Job, requestAttempt, requestName, 0, math.MaxInt32)
 		for _, part := range parts {
 			body = append(body, part...)
 		}
 		return err
 	})
+	if err == nil { // nobody adds to those of earlier attempts any more
+		err = f.remove(ctx, "job = $1 and attempt <> $2 and attempt < $3", a.Job, requestAttempt, a.Number)
+	}
 	return body, err
+}
+
+// removedAtOnce bounds what one statement removes: it must not keep others waiting, nor
+// be waited for too long itself.
+const removedAtOnce = 500
+
+// remove removes the chunks for which a condition holds.
+func (f JobFiles) remove(ctx context.Context, condition string, args ...any) error {
+	for {
+		var tag pgconn.CommandTag
+		err := f.jobs.update(ctx, func(tx pgx.Tx) (err error) {
+			tag, err = tx.Exec(ctx, fmt.Sprintf(
+				"delete from chunk where ctid = any (array(select ctid from chunk where %s limit %d))",
+				condition, removedAtOnce), args...)
+			return err
+		})
+		if err != nil || tag.RowsAffected() < removedAtOnce {
+			return err
+		}
+	}
 }
 
 // rowQuerier is the connections or a transaction.
@@ -153,21 +173,15 @@ func (f JobFiles) Open(ctx context.Context, a async.Attempt, name string) (io.Re
 
 // Remove implements async.Files.
 func (f JobFiles) Remove(ctx context.Context, job string) error {
-	return f.jobs.update(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "delete from chunk where job = $1", job)
-		return err
-	})
+	return f.remove(ctx, "job = $1", job)
 }
 
 // Sweep implements async.Files. The body of a request is stored just before its job.
 func (f JobFiles) Sweep(ctx context.Context) error {
-	return f.jobs.update(ctx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx,
-			`delete from chunk where made < now() - interval '10 minutes'
-			and not exists (select from job where id = chunk.job and state <> $1)`,
-			async.Failed)
-		return err
-	})
+	return f.remove(ctx,
+		`made < now() - interval '10 minutes'
+		and not exists (select from job where id = chunk.job and state <> $1)`,
+		async.Failed)
 }
 
 // chunkWriter is a file that is written. It has one chunk in memory.
