@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -71,6 +72,9 @@ func (s *Site) newAuthServer() (*oauth.Service, error) {
 			RegistrationsPerClient:    r.RegistrationsPerClient,
 			TokensPerClient:           r.TokensPerClient,
 		},
+	}
+	if cfg.NonceSecret, err = s.stores.Secret(context.Background(), "dpop-nonces"); err != nil {
+		return nil, err
 	}
 	if s.people != nil { // an interface that holds a nil pointer is not nil
 		cfg.Interaction = interaction{s.people, keeping{s}}

@@ -205,19 +205,35 @@ func (a *auditor) news(ctx context.Context) (out []*auditEvent, err error) {
 func (a *auditor) recorded(
 	ctx context.Context, step string, want []string,
 ) (map[string]string, error) {
-	all, err := a.news(ctx)
-	if err != nil {
-		return nil, err
-	}
-
 	ids := map[string]string{}
 	var got []string
-	for _, e := range all {
-		line := a.line(e)
-		ids[line] = e.ID
-		got = append(got, line)
+	return ids, a.settled(ctx, func() error {
+		all, err := a.news(ctx)
+		if err != nil {
+			return err
+		}
+
+		for _, e := range all {
+			line := a.line(e)
+			ids[line] = e.ID
+			got = append(got, line)
+		}
+		return differ("after \""+step+"\" the audit record", got, want)
+	})
+}
+
+// settled calls f until it returns nil, or until what another destination has recorded
+// must be in the record: records of reads join its next shared commit.
+func (a *auditor) settled(ctx context.Context, f func() error) error {
+	for end := a.now().Add(a.settleTime); ; {
+		err := f()
+		if err == nil || a.manifest.Configs["destination2"] == "" || !a.now().Before(end) {
+			return err
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
 	}
-	return ids, differ("after \""+step+"\" the audit record", got, want)
 }
 
 // differ returns an error that names what is missing in a list, and what it should
@@ -245,14 +261,16 @@ func differ(where string, got, want []string) error {
 
 // refusedToken finds the record of a refusal by its trace.
 func (a *auditor) refusedToken(ctx context.Context, r *client.Read) error {
-	all, err := a.events(ctx, "AuditEvent?outcome=4&entity:identifier="+url.QueryEscape(r.Reply.TraceID))
-	if err != nil {
-		return err
-	}
-	if len(all) != 1 {
-		return fmt.Errorf("the audit record has %d refusals with the trace of the 401", len(all))
-	}
-	return nil
+	return a.settled(ctx, func() error {
+		all, err := a.events(ctx, "AuditEvent?outcome=4&entity:identifier="+url.QueryEscape(r.Reply.TraceID))
+		if err != nil {
+			return err
+		}
+		if len(all) != 1 {
+			return fmt.Errorf("the audit record has %d refusals with the trace of the 401", len(all))
+		}
+		return nil
+	})
 }
 
 // disclosures expects that exactly these are accounted for: client and purpose of

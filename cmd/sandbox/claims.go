@@ -108,7 +108,7 @@ var claims = []claim{
 // byHand fills in where this demonstration stands.
 func (d *demo) byHand(repeat string) string {
 	var evidence []string
-	for _, name := range d.manifest.Evidence {
+	for _, name := range d.manifest.Evidence[:4] {
 		evidence = append(evidence, d.file(name))
 	}
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ type options struct {
 var defaults = map[string]string{
 	"public": "127.0.0.1:8443", "delegate": "127.0.0.1:8444", "private": "127.0.0.1:9443",
 	"admin": "127.0.0.1:9480", "crl": "127.0.0.1:9481", "idp": "127.0.0.1:9445",
+	"private2": "127.0.0.1:9444", "admin2": "127.0.0.1:9482",
 }
 
 func parseOptions(args []string) (*options, error) {
@@ -41,6 +43,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.BoolVar(&o.once, "once", false, "")
 	fs.BoolVar(&o.Separate, "separate", false, "")
 
+	fs.StringVar(&o.Store, "store", "bolt", "")
 	fs.BoolVar(&o.Tamper, "tamper", false, "")
 	fs.BoolVar(&o.noDemo, "no-demo", false, "")
 	fs.StringVar(&o.Host, "host", "localhost", "")
@@ -49,6 +52,13 @@ func parseOptions(args []string) (*options, error) {
 
 	for _, role := range testbed.Roles {
 		o.address[role] = defaults[role]
+		fs.Func(role, "", func(s string) error {
+			o.address[role] = s
+			return nil
+		})
+	}
+
+	for _, role := range testbed.SecondRoles {
 		fs.Func(role, "", func(s string) error {
 			o.address[role] = s
 			return nil
@@ -132,8 +142,11 @@ func (o *options) checkUse(fs *flag.FlagSet, cs *complaint.List) {
 var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 
 func (o *options) checkStart(cs *complaint.List) {
-	for _, role := range testbed.Roles {
-		o.checkAddress(role, cs)
+	o.checkStore(cs)
+	for _, role := range slices.Concat(testbed.Roles, testbed.SecondRoles) {
+		if o.address[role] != "" {
+			o.checkAddress(role, cs)
+		}
 	}
 
 	o.checkHost(cs)
@@ -149,6 +162,30 @@ func (o *options) checkStart(cs *complaint.List) {
 		)
 	}
 	o.checkTrust(cs)
+}
+
+// checkStore checks the kind of store, and gives a second destination the addresses
+// that are not given: ports that are free, beside the first one's.
+func (o *options) checkStore(cs *complaint.List) {
+	switch o.Store {
+	case "bolt":
+		for _, role := range testbed.SecondRoles {
+			if o.address[role] != "" {
+				cs.Add("add -store postgres, or leave it out", "-%s: there is no second destination", role)
+			}
+		}
+
+	case "postgres":
+		for _, role := range testbed.SecondRoles {
+			if o.address[role] == "" {
+				host, _, _ := net.SplitHostPort(o.address[strings.TrimSuffix(role, "2")]) // checked beside it
+				o.address[role] = net.JoinHostPort(host, "0")
+			}
+		}
+
+	default:
+		cs.Add("write bolt or postgres", "-store: %q is not known", o.Store)
+	}
 }
 
 // lookUpTime bounds the look-up of a name.
@@ -185,7 +222,7 @@ func (o *options) checkAddress(role string, cs *complaint.List) {
 		return
 	}
 
-	if role == "admin" && !netname.Loopback(host) {
+	if strings.HasPrefix(role, "admin") && !netname.Loopback(host) {
 		cs.Add("give a loopback address such as "+defaults[role]+": it is open and speaks plain HTTP",
 			"-admin: %s can be reached from other machines", o.address[role])
 	}

@@ -470,9 +470,9 @@ var table = []row{
 		reason: "an environment of all actors: communities, certificates, configurations, servers",
 		ours: []string{
 			"certs", "certs/netname", "cmd/internal/...", "fhir/sample", "gateway/complaint",
-			"server", "server/people/users",
+			"server", "server/people/users", "server/postgres", "server/postgres/local",
 		},
-		others: []string{goyaml},
+		others: []string{goyaml, pgx},
 	},
 	{
 		room:   "cmd/internal/labclient",

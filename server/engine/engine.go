@@ -5,6 +5,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
@@ -107,6 +108,19 @@ func (s Stores) Pools() []postgres.Pool {
 		return nil
 	}
 	return []postgres.Pool{postgres.PoolOf(s.Trust), postgres.PoolOf(s.Resources), postgres.PoolOf(s.Jobs)}
+}
+
+// Secret returns 32 random bytes that all destinations on a database have under a name;
+// nil with files.
+func (s Stores) Secret(ctx context.Context, name string) ([]byte, error) {
+	shared, ok := s.Trust.(*postgres.Trust)
+	if !ok {
+		return nil, nil
+	}
+
+	propose := make([]byte, 32)
+	_, _ = rand.Read(propose) // never fails (Go 1.24)
+	return shared.Shared().Swap(ctx, name, nil, propose)
 }
 
 // Reach reports why the stores cannot be reached at this moment; nil when they can.

@@ -70,6 +70,9 @@ type Config struct {
 
 	// DPoPNonce demands a nonce of this server in each DPoP proof (RFC 9449 8 and 9).
 	DPoPNonce bool
+	// NonceSecret is what several destinations have in common, so that each accepts the
+	// nonces of the others; nil: there is one.
+	NonceSecret []byte
 
 	// WithheldRemedy returns what the operator can do about a community whose
 	// metadata is withheld; nil: the answer has no remedy.
@@ -161,6 +164,9 @@ func New(cfg Config) (*Service, error) {
 
 	if cfg.DPoPNonce {
 		s.nonces = dpop.NewNonces()
+		if len(cfg.NonceSecret) > 0 {
+			s.nonces = dpop.SharedNonces(cfg.NonceSecret)
+		}
 	}
 	s.signers.Store(&cfg.IDTokens)
 	return s, s.SetTrust(cfg.Verifier, cfg.Members)

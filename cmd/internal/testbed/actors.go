@@ -26,13 +26,15 @@ func (w *Env) outside(ps supervise.Programs) []supervise.Actor {
 	crls := at("community", "crl", "community", "serve")
 	crls.Plain = true
 
-	return []supervise.Actor{
+	actors := []supervise.Actor{
 		crls,
 		at("idp", "idp", "destination"),
 		at("destination", "private", "destination").With(w.Ports["admin"]),
-		at("delegate", "delegate", "gateway"),
-		at("gateway", "public", "gateway"),
 	}
+	if second(w) {
+		actors = append(actors, at("destination2", "private2", "destination").With(w.Ports["admin2"]))
+	}
+	return append(actors, at("delegate", "delegate", "gateway"), at("gateway", "public", "gateway"))
 }
 
 // inside are the actors inside this program, from the same configurations.
@@ -46,7 +48,16 @@ func (w *Env) inside(now func() time.Time) []supervise.Actor {
 			},
 		}
 	}
-	return []supervise.Actor{
+	destination := func(name, role, admin string) supervise.Actor {
+		return supervise.Actor{
+			Name: name,
+			Role: role,
+			Run: func(ctx context.Context, p *supervise.Port) error {
+				return w.runDestination(ctx, name, p, w.Ports[admin], now)
+			},
+		}
+	}
+	actors := []supervise.Actor{
 		{
 			Name:  "community",
 			Role:  "crl",
@@ -62,16 +73,12 @@ func (w *Env) inside(now func() time.Time) []supervise.Actor {
 				return w.runDestination(ctx, "idp", p, nil, now)
 			},
 		},
-		{
-			Name: "destination",
-			Role: "private",
-			Run: func(ctx context.Context, p *supervise.Port) error {
-				return w.runDestination(ctx, "destination", p, w.Ports["admin"], now)
-			},
-		},
-		gateway("delegate", "delegate"),
-		gateway("gateway", "public"),
+		destination("destination", "private", "admin"),
 	}
+	if second(w) {
+		actors = append(actors, destination("destination2", "private2", "admin2"))
+	}
+	return append(actors, gateway("delegate", "delegate"), gateway("gateway", "public"))
 }
 
 // logFor is the log of an actor inside this program, in the same file as that

@@ -16,14 +16,16 @@ import (
 
 	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/gateway/complaint"
+	"fhirdest.example/server/postgres/local"
 )
 
 // Config is what a test bed is made of.
 type Config struct {
 	Host             string // in URLs and certificates
 	Patients         int
-	Separate         bool // each actor is a program of its own
-	Tamper           bool // one byte of one relayed message is flipped
+	Store            string // "bolt", or "postgres" for two destinations on one database
+	Separate         bool   // each actor is a program of its own
+	Tamper           bool   // one byte of one relayed message is flipped
 	Trust            []Foreign
 	Identities       []string // PKCS#12 files, one for each of trust, in order
 	IdentityPassword string   // the file whose first line opens them
@@ -35,6 +37,9 @@ type Foreign struct{ URI, Anchor string }
 // Roles are the listeners, in the order in which actors start.
 var Roles = []string{"crl", "idp", "private", "admin", "delegate", "public"}
 
+// SecondRoles are the listeners of a second destination, where there is one.
+var SecondRoles = []string{"private2", "admin2"}
+
 // Programs are the programs of the actors.
 var Programs = []string{"community", "destination", "gateway"}
 
@@ -43,9 +48,10 @@ type Bed struct {
 	Env        *Env
 	Supervisor *supervise.Supervisor
 
-	Gateways      []string // the gateway program, to be read
-	GatewayReason string   // why there is none, or how it relates to this run
-	bin           string   // directory of programs that were built
+	Gateways      []string      // the gateway program, to be read
+	GatewayReason string        // why there is none, or how it relates to this run
+	bin           string        // directory of programs that were built
+	database      *local.Server // nil: the destination has files
 }
 
 // New writes the configurations and chooses how the actors run: inside this program
@@ -54,6 +60,25 @@ func New(
 	ctx context.Context, c Config, w *Env, say func(string, ...any), now func() time.Time,
 ) (*Bed, error) {
 	st := &Bed{Env: w}
+	if c.Store == "postgres" {
+		say("starting PostgreSQL in %s", w.path(databaseDir))
+		var err error
+		if st.database, err = startDatabase(ctx, w); err != nil {
+			return nil, err
+		}
+	}
+	made, err := st.arrange(ctx, c, say, now)
+	if err != nil {
+		return nil, errors.Join(err, st.stopDatabase())
+	}
+	return made, nil
+}
+
+// arrange writes the configurations and makes the actors.
+func (st *Bed) arrange(
+	ctx context.Context, c Config, say func(string, ...any), now func() time.Time,
+) (*Bed, error) {
+	w := st.Env
 	var actors []supervise.Actor
 	if c.Tamper {
 		t, err := newTamperer(w)
@@ -91,7 +116,7 @@ func New(
 
 // Close stops the actors and removes what was built.
 func (st *Bed) Close() error {
-	return errors.Join(st.Supervisor.StopAll(), os.RemoveAll(st.bin))
+	return errors.Join(st.Supervisor.StopAll(), st.stopDatabase(), os.RemoveAll(st.bin))
 }
 
 // FindGateway finds the gateway program, or builds it, for what it links to be read: in a

@@ -42,6 +42,13 @@ func (w *Env) Manifest() *Manifest {
 		},
 	}
 
+	if second(w) {
+		m.Addresses["private2"] = w.Ports["private2"].Address
+		m.Addresses["admin2"] = w.Ports["admin2"].Address
+		m.Configs["destination2"] = "destination2.yaml"
+		m.Evidence = append(m.Evidence[:len(m.Evidence):len(m.Evidence)], "destination2.jsonl")
+	}
+
 	for _, p := range Communities {
 		m.Communities = append(m.Communities, Community{
 			URI: p.URI, Name: p.name, Anchor: p.file + "-root.pem",

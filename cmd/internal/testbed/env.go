@@ -94,6 +94,7 @@ type Env struct {
 	Now         time.Time
 	authorities map[string]*authority.Authority // by URI
 	foreign     []foreignEntry
+	database    string // URL of that of two destinations; empty: there is one, with files
 }
 
 type foreignEntry struct {

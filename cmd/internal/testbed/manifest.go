@@ -32,7 +32,7 @@ type Manifest struct {
 	Auditor     *Client           `json:"auditor,omitempty"` // may read all audit records
 	Users       []User            `json:"users"`
 	Configs     map[string]string `json:"configs"`
-	Evidence    []string          `json:"evidence"` // destination, gateway, delegate, originator
+	Evidence    []string          `json:"evidence"` // destination, gateway, delegate, originator; second destination
 }
 
 // Community is a trust community and the issuer of its members.

@@ -14,11 +14,12 @@ import (
 // configs are the actors' configurations as text, each written in full, so that
 // a reader sees every port, file and time-out, and can change it.
 var configs = map[string]*template.Template{
-	"destination.yaml": parseConfig(destinationYAML),
-	"idp.yaml":         parseConfig(idpYAML),
-	"community.yaml":   parseConfig(communityYAML),
-	"gateway.yaml":     parseConfig(gatewayYAML),
-	"delegate.yaml":    parseConfig(gatewayYAML),
+	"destination.yaml":  parseConfig(destinationYAML),
+	"destination2.yaml": parseConfig(destinationYAML),
+	"idp.yaml":          parseConfig(idpYAML),
+	"community.yaml":    parseConfig(communityYAML),
+	"gateway.yaml":      parseConfig(gatewayYAML),
+	"delegate.yaml":     parseConfig(gatewayYAML),
 }
 
 func parseConfig(text string) *template.Template {
@@ -41,10 +42,16 @@ tls:
 admin:
   listen: {{q .Admin}}
   open: true                 # a sandbox shows everything to whoever is on this machine
+{{- if .Database}}
+data: {{q .Database}}   # a PostgreSQL server of the sandbox's own, which two destinations share
+postgres:
+  name: {{.Name}}
+{{- else}}
 data: data
+{{- end}}
 name: Sandbox Hospital       # shown to people
 users: {{.Users}}            # those who can sign in
-evidence: destination.jsonl
+evidence: {{.Name}}.jsonl
 hop: destination
 explain: client              # clients are told in full why they are refused
 unknownCommunity: '204'
@@ -86,7 +93,11 @@ labels:                      # members of the first community read restricted da
 revocation:
   refresh: 1s                # a revoked certificate is refused within a second or two
   allow: [{{q .Lists}}{{range .Allow}}, {{q .}}{{end}}]   # lists there may stand at private addresses
+{{- if .LabIssuers}}
 lab:                         # sessions for clients under test, whose certificates are issued here
+{{- if .Database}}
+  data: data                 # they are files of this destination
+{{- end}}
   issuers:
 {{- range .LabIssuers}}
     - community: {{q .URI}}
@@ -100,6 +111,7 @@ lab:                         # sessions for clients under test, whose certificat
   faulty: {{q .Faulty}}   # listeners whose TLS is wrong, for deliberate faults
   faultyAuthority: {chain: tls/ca.pem, key: tls/ca.key}
   evidence: [gateway.jsonl, delegate.jsonl]
+{{- end}}
 patients: {{.Patients}}
 writable: true               # testers change data, too
 consents:
@@ -132,13 +144,23 @@ evidence:
   file: {{.Hop}}.jsonl
   flush: 50ms
 routes:
+{{- if .Lab}}
+  - name: lab                # sessions of the lab are at one of the destinations
+    hosts: [{{q .Host}}]
+    prefixes:
+      - {{.Site}}/lab
+      - /.well-known/oauth-authorization-server{{.Site}}/lab
+    next: {{q .Next}}
+    dial: {{q .Lab}}
+    ca: tls/ca.pem
+{{- end}}
   - name: acme
     hosts: [{{q .Host}}]     # the public authority, as clients write it, at every hop
     prefixes:
       - {{.Site}}
       - /.well-known/oauth-authorization-server{{.Site}}
     next: {{q .Next}}
-    dial: {{q .Dial}}
+    dial: [{{range $i, $a := .Dial}}{{if $i}}, {{end}}{{q $a}}{{end}}]
     ca: tls/ca.pem
 timeouts:
   handshake: 10s
@@ -157,7 +179,11 @@ limits:                      # memory and connections have defaults, shown by /h
 `
 
 // gatewayData fills gatewayYAML.
-type gatewayData struct{ Hop, Listen, Host, Site, Next, Dial string }
+type gatewayData struct {
+	Hop, Listen, Host, Site, Next string
+	Dial                          []string
+	Lab                           string // address of the destination that has the lab; empty: there is one destination
+}
 
 // gatewayData is the configuration of the inbound gateway or of the delegated
 // intermediary.
@@ -170,14 +196,17 @@ func (w *Env) gatewayData(hop string) gatewayData {
 
 	if hop == "gateway" {
 		data.Listen = w.Ports["public"].Address
-		data.Next, data.Dial = w.delegateOrigin(), supervise.Dialable(w.Ports["delegate"].Address)
+		data.Next, data.Dial = w.delegateOrigin(), []string{supervise.Dialable(w.Ports["delegate"].Address)}
 		return data
 	}
 
 	data.Listen = w.Ports["delegate"].Address
-	data.Next, data.Dial = w.privateOrigin(), supervise.Dialable(w.Ports["private"].Address)
+	data.Next, data.Dial = w.privateOrigin(), privates(w)
+	if second(w) {
+		data.Lab = data.Dial[0]
+	}
 	if p := w.Ports["tamper"]; p != nil {
-		data.Dial = p.Address
+		data.Dial = []string{p.Address}
 	}
 
 	return data
@@ -185,6 +214,7 @@ func (w *Env) gatewayData(hop string) gatewayData {
 
 // destinationData fills destinationYAML.
 type destinationData struct {
+	Name, Database                                string // Database is empty for files
 	PublicBase, PrivateBase, Listen, Admin, Lists string
 	Communities                                   []communityData
 	Patients                                      int
@@ -210,6 +240,8 @@ func anyPort(address string) string {
 
 func (w *Env) destinationData(patients int) destinationData {
 	data := destinationData{
+		Name:        "destination",
+		Database:    w.database,
 		PublicBase:  w.publicBase(),
 		PrivateBase: w.privateBase(),
 		Patients:    patients,
@@ -260,6 +292,18 @@ func (w *Env) destinationData(patients int) destinationData {
 	return data
 }
 
+// secondData is the configuration of the second destination: that of the first but for
+// its name, its addresses and the lab.
+func secondData(w *Env, patients int) destinationData {
+	data := w.destinationData(patients)
+	data.Name = "destination2"
+	data.PrivateBase = w.origin(w.name("destination"), "private2") + site + "/fhir"
+	data.Listen = w.Ports["private2"].Address
+	data.Admin = w.Ports["admin2"].Address
+	data.LabIssuers = nil
+	return data
+}
+
 // writeConfigs writes the configurations of all actors.
 func (w *Env) writeConfigs(patients int) error {
 	data := map[string]any{
@@ -270,7 +314,16 @@ func (w *Env) writeConfigs(patients int) error {
 		"delegate.yaml":    w.gatewayData("delegate"),
 	}
 
+	if second(w) {
+		data["destination2.yaml"] = secondData(w, patients)
+	} else if err := removeSecond(w); err != nil {
+		return err
+	}
+
 	for name, t := range configs {
+		if data[name] == nil {
+			continue
+		}
 		var b bytes.Buffer
 		if err := t.Execute(&b, data[name]); err != nil {
 			return fmt.Errorf("%s: %w", name, err)

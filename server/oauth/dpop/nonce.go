@@ -10,18 +10,23 @@ import (
 )
 
 // Nonces makes and recognises the nonces of one server (RFC 9449 8). They have the
-// minute in which they were made and its authentication by a key that only this
-// process knows: nothing is stored, and a nonce of an earlier process is none.
+// minute in which they were made and its authentication by a key: nothing is stored.
 type Nonces struct{ key [32]byte }
 
 // NonceLife is for how long a nonce is accepted, up to a minute more.
 const NonceLife = 4 * time.Minute
 
-// NewNonces returns Nonces with a new key.
+// NewNonces returns Nonces with a new key, which only this process knows: a nonce of an
+// earlier process is none.
 func NewNonces() *Nonces {
 	n := new(Nonces)
 	_, _ = rand.Read(n.key[:]) // never fails (Go 1.24)
 	return n
+}
+
+// SharedNonces returns Nonces with the key of secret, which several processes have.
+func SharedNonces(secret []byte) *Nonces {
+	return &Nonces{key: sha256.Sum256(secret)}
 }
 
 // New returns the nonce of the minute.

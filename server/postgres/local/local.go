@@ -63,30 +63,46 @@ func version(path string) int {
 	return n
 }
 
-// credential is the account that runs the server, which refuses to run as root; nil:
-// the one that runs this program.
-func credential() (*syscall.Credential, error) {
+// account is that which runs the server.
+type account struct{ uid, gid int }
+
+// owner is the account that runs the server, which refuses to run as root; nil: the
+// one that runs this program.
+func owner() (*account, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
 	}
 
-	account, err := user.Lookup(Account)
+	found, err := user.Lookup(Account)
 	if err != nil {
-		return nil, fmt.Errorf("PostgreSQL does not run as root: %w", err)
+		return nil, fmt.Errorf("%w (PostgreSQL does not run as root: %w)", ErrNotInstalled, err)
 	}
-	uid, _ := strconv.ParseUint(account.Uid, 10, 32) // numbers on this system
-	gid, _ := strconv.ParseUint(account.Gid, 10, 32)
-	return &syscall.Credential{
-		Uid: uint32(uid),
-		Gid: uint32(gid),
+	uid, _ := strconv.Atoi(found.Uid) // numbers on this system
+	gid, _ := strconv.Atoi(found.Gid)
+	return &account{
+		uid: uid,
+		gid: gid,
 	}, nil
+}
+
+// hidden reports whether other accounts cannot reach a directory, because one above it
+// is closed to them.
+func hidden(dir string) bool {
+	for up := filepath.Dir(dir); ; up = filepath.Dir(up) {
+		if st, err := os.Stat(up); err != nil || st.Mode().Perm()&0o001 == 0 {
+			return true
+		}
+		if up == filepath.Dir(up) {
+			return false
+		}
+	}
 }
 
 // Start runs a server on a directory, and makes its data there if there are none. The
 // server ends with this program, or by Stop. The path of dir must be short: a socket's
 // name has at most 107 bytes.
 func Start(ctx context.Context, dir string, o Options) (*Server, error) {
-	as, err := credential()
+	as, err := owner()
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +113,7 @@ func Start(ctx context.Context, dir string, o Options) (*Server, error) {
 		return nil, err
 	}
 	if as != nil {
-		if err := os.Chown(dir, int(as.Uid), int(as.Gid)); err != nil {
+		if err := os.Chown(dir, as.uid, as.gid); err != nil {
 			return nil, err
 		}
 	}
@@ -123,7 +139,7 @@ func Start(ctx context.Context, dir string, o Options) (*Server, error) {
 }
 
 // initialize makes an empty cluster.
-func initialize(ctx context.Context, data string, as *syscall.Credential) error {
+func initialize(ctx context.Context, data string, as *account) error {
 	path, err := program("initdb")
 	if err != nil {
 		return err
@@ -131,8 +147,8 @@ func initialize(ctx context.Context, data string, as *syscall.Credential) error 
 
 	c := exec.CommandContext(ctx, path, "--no-sync", "--auth=trust", "--username="+Account,
 		"--encoding=UTF8", "--locale=C.UTF-8", "--pgdata="+data)
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-	c.Dir = filepath.Dir(data)
+	c.SysProcAttr = attributes(as, hidden(filepath.Dir(data)))
+	c.Dir = "/" // data may be below a directory that its account cannot list
 	if text, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, text)
 	}
@@ -140,7 +156,7 @@ func initialize(ctx context.Context, data string, as *syscall.Credential) error 
 }
 
 // run starts the process.
-func (s *Server) run(data string, as *syscall.Credential, o Options) error {
+func (s *Server) run(data string, as *account, o Options) error {
 	path, err := program("postgres")
 	if err != nil {
 		return err
@@ -166,12 +182,8 @@ func (s *Server) run(data string, as *syscall.Credential, o Options) error {
 		args = append(args, "-c", setting)
 	}
 	s.command = exec.Command(path, args...)
-	s.command.Dir = s.dir
-	s.command.SysProcAttr = &syscall.SysProcAttr{
-		Credential: as,
-		Setpgid:    true,            // an interrupt of the terminal is this program's to handle
-		Pdeathsig:  syscall.SIGQUIT, // ends at once
-	}
+	s.command.Dir = "/"
+	s.command.SysProcAttr = attributes(as, hidden(s.dir))
 	if s.log, err = os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return err
 	}

@@ -1,0 +1,9 @@
+package tiered_test
+
+import (
+	"testing"
+
+	"fhirdest.example/server/postgres/postgrestest"
+)
+
+func TestMain(m *testing.M) { postgrestest.Main(m) }
