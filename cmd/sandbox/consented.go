@@ -162,6 +162,9 @@ func newStory(ctx context.Context, d *demo) (*story, error) {
 	}
 	s.auditor.names[string(s.request.ClientID)] = "application"
 	s.auditor.names[string(s.joined.reg.ClientID)] = "steward"
+	if err := s.auditor.settle(ctx); err != nil {
+		return nil, err
+	}
 	_, err = s.auditor.news(ctx) // what came before
 	return s, err
 }
