@@ -23,6 +23,10 @@ import (
 // which those who read at the same time share; what this process has kept of earlier
 // reading is used as far as it is the same in that state (see cache), and the first
 // that is not kept begins a transaction, together with its statement.
+//
+// PostgreSQL removes no old row while a snapshot may need it. Views are short: an export
+// is one for each batch of resources, and a snapshot that asks nothing for 10 s is ended
+// by the server.
 type FHIR struct {
 	db      *database
 	name    string
