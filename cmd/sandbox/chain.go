@@ -114,10 +114,6 @@ func (c *chain) alteredIsFound(ctx context.Context, id string) error {
 	if err := c.sound(ctx); err != nil {
 		return err
 	}
-	if c.shared() {
-		return hidden{"the steps before held, and the chains of both destinations are sound; a record is altered in " +
-			"a copy of files only"}
-	}
 	dir, err := os.MkdirTemp("", "sandbox-audit-")
 	if err != nil {
 		return err
@@ -125,7 +121,12 @@ func (c *chain) alteredIsFound(ctx context.Context, id string) error {
 	defer os.RemoveAll(dir)
 
 	file := filepath.Join(dir, recordFile)
-	if err := c.copyTo(ctx, file); err != nil {
+	if c.shared() {
+		_, err = c.config.Backup(ctx, dir, c.now(), nil) // of one moment
+	} else {
+		err = c.copyTo(ctx, file)
+	}
+	if err != nil {
 		return err
 	}
 	r, err := c.verifyAudit(ctx, c, dir, c.checkpoint)
