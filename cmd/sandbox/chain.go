@@ -22,7 +22,7 @@ import (
 	"fhirdest.example/cmd/internal/yamlfile"
 	"fhirdest.example/fhir/trail"
 	"fhirdest.example/server"
-	"fhirdest.example/server/bolt/packed"
+	"fhirdest.example/server/packed"
 )
 
 // recordFile is the file in a destination's data directory that has its audit record.

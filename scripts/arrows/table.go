@@ -259,7 +259,7 @@ var table = []row{
 		reason: "Bolt files; implements the interfaces that its callers declare",
 		ours: []string{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
-			"server/bolt/packed", "server/carry", "server/oauth", "server/audit", "server/people", "server/tiered",
+			"server/packed", "server/carry", "server/oauth", "server/audit", "server/people", "server/tiered",
 			"server/lab", "udap/conform", "server/shared", "server/oauth/stored", "certs/disk",
 		},
 		others: []string{bbolt, strict},
@@ -277,7 +277,7 @@ var table = []row{
 			"certs/netname",
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
 			"server/oauth", "server/audit", "server/people", "server/tiered", "server/shared",
-			"server/bolt/packed", "server/carry",
+			"server/packed", "server/carry",
 			"server/oauth/stored",
 		},
 		others: []string{pgx, strict},
@@ -297,11 +297,11 @@ var table = []row{
 	{
 		room:   "server/carry",
 		reason: "rows of no engine; copy a destination from one engine to another",
-		ours:   []string{"fhir", "fhir/trail", "server/bolt/packed", "server/oauth"},
+		ours:   []string{"fhir", "fhir/trail", "server/packed", "server/oauth"},
 		less:   []string{"net", "net/http", "os", "encoding/json"},
 	},
 	{
-		room:   "server/bolt/packed",
+		room:   "server/packed",
 		reason: "rows that hold many audit records, or their index",
 		ours:   []string{"fhir/trail"},
 		less:   []string{"net", "net/http", "os", "encoding/json"},

@@ -11,7 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/fhir/trail"
-	"fhirdest.example/server/bolt/packed"
+	"fhirdest.example/server/packed"
 )
 
 // Names of settings. A file that was restored from the backup of a database has the

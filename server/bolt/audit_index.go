@@ -12,7 +12,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/trail"
-	"fhirdest.example/server/bolt/packed"
+	"fhirdest.example/server/packed"
 )
 
 // tail is what of the records is not indexed: all after a number.

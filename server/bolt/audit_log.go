@@ -9,7 +9,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/trail"
-	"fhirdest.example/server/bolt/packed"
+	"fhirdest.example/server/packed"
 )
 
 // Records come many in a commit, are small and never change. "records" has them in

@@ -5,7 +5,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"fhirdest.example/server/bolt/packed"
+	"fhirdest.example/server/packed"
 )
 
 // chunk5 is how many records one transaction of chainRecords writes.

@@ -17,7 +17,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/fhirtest"
 	"fhirdest.example/fhir/trail"
-	"fhirdest.example/server/bolt/packed"
+	"fhirdest.example/server/packed"
 )
 
 // recordsOf appends n records in one change, and a resource.

@@ -14,9 +14,9 @@ import (
 	"github.com/go-json-experiment/json"
 	"go.etcd.io/bbolt"
 
-	"fhirdest.example/server/bolt/packed"
 	"fhirdest.example/server/carry"
 	"fhirdest.example/server/oauth/stored"
+	"fhirdest.example/server/packed"
 )
 
 // Image is the files of a backup or of a stopped destination while their rows are

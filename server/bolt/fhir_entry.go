@@ -8,7 +8,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/search"
-	"fhirdest.example/server/bolt/packed"
+	"fhirdest.example/server/packed"
 )
 
 const flagDeleted = 1

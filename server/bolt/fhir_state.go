@@ -11,7 +11,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/search"
-	"fhirdest.example/server/bolt/packed"
+	"fhirdest.example/server/packed"
 )
 
 // state is one transaction seen as fhir.Resources and fhir.ResourceStore.

@@ -9,9 +9,9 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/trail"
-	"fhirdest.example/server/bolt/packed"
 	"fhirdest.example/server/carry"
 	"fhirdest.example/server/oauth/storetest"
+	"fhirdest.example/server/packed"
 )
 
 // east is a source whose audit records are those of a destination on a database, which

@@ -6,8 +6,8 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/trail"
-	"fhirdest.example/server/bolt/packed"
 	"fhirdest.example/server/oauth"
+	"fhirdest.example/server/packed"
 )
 
 // Kind is a kind of rows. Those of one kind are copied together, in the order of the

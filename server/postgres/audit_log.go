@@ -9,7 +9,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/trail"
-	"fhirdest.example/server/bolt/packed"
+	"fhirdest.example/server/packed"
 )
 
 // auditLog are the audit records of a state.

@@ -1,5 +1,6 @@
 // Package packed lays out rows that hold many small things: blocks of audit records,
-// and segments of their index. The rows are sealed by its caller.
+// and segments of their index. Every engine stores them alike, so that they are
+// copied from one to another as they are. Its caller seals the rows.
 package packed
 
 import (
@@ -12,7 +13,7 @@ import (
 // Block is a row of "records": records with successive numbers and places in one
 // chain.
 type Block struct {
-	Chain    string // of which destination on a database; "" for the file's own
+	Chain    string // the destination of a database that wrote it; "" for the only one of a file
 	First    uint64 // number of the first record
 	Sequence uint64 // its place in the chain
 	Links    []Link
