@@ -259,8 +259,8 @@ func (s *Source) end(e *entry, f *flight, list *x509.RevocationList, warning str
 
 	e.tried, e.err = s.cfg.Now(), err
 	e.land(f)
-	if list == nil {
-		return
+	if list == nil || e.list != nil && Older(list, e.list) {
+		return // another process has kept a newer one since
 	}
 
 	if list != e.list {
