@@ -16,13 +16,13 @@ type Kind int
 
 // The kinds, each with its type of rows and their order.
 const (
-	TrustSettings    Kind = iota // *Setting, by Name
-	Registrations                // *Registration, by community and client URI
+	TrustSettings    Kind = iota // *Setting, in any order
+	Registrations                // *Registration, in any order
 	UsedJTI                      // *Used, by Minute and Number
 	Lists                        // *List, by Key
 	Decisions                    // *Decision, by Number
-	Memberships                  // *Membership, by Provider
-	ResourceSettings             // *Setting, by Name
+	Memberships                  // *Membership, in any order
+	ResourceSettings             // *Setting, in any order
 	Resources                    // *Version, by Doc: current versions
 	Versions                     // *Version, by Doc and Version: earlier ones
 	Changes                      // *Change, by Type and Seq

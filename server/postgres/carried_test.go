@@ -352,8 +352,34 @@ func TestRestoredDatabaseRevivesNothing(t *testing.T) {
 	if s.LiveJTI() < 21 {
 		t.Errorf("%d used jti", s.LiveJTI())
 	}
+	changedAndCancelled(t, s, later)
 	if l, ok, err := s.LoadCRL("list"); !ok || err != nil || string(l.DER) != "der" {
 		t.Errorf("the list: %+v, %v", l, err)
+	}
+}
+
+// changedAndCancelled proves that a restored registration is the one of its client: it is
+// changed and cancelled as before, and none is made beside it.
+func changedAndCancelled(t *testing.T, s *postgres.Trust, spend oauth.Spend) {
+	t.Helper()
+	spend.JTI = "change"
+	now, before, err := s.Register(t.Context(), spend, oauth.Registration{
+		ID:        "other",
+		Community: "urn:a",
+		Client:    "https://c.test/7",
+		Statement: "changed",
+	})
+	if err != nil || before == nil || now.ID != "c7" || now.Statement != "changed" {
+		t.Errorf("a change: %+v was %+v, %v", now, before, err)
+	}
+
+	spend.JTI = "cancel"
+	old, err := s.Cancel(t.Context(), spend, "urn:a", "https://c.test/8")
+	if err != nil || old.ID != "c8" {
+		t.Errorf("a cancellation: %+v, %v", old, err)
+	}
+	if r, err := s.Client(t.Context(), "c8"); r != nil || err != nil {
+		t.Errorf("after its cancellation: %+v, %v", r, err)
 	}
 }
 

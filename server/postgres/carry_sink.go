@@ -179,14 +179,21 @@ func number64(b []byte) int64 {
 }
 
 func (im *newImage) registration(ctx context.Context, r *carry.Registration) error {
-	key := append(append([]byte(r.Community), 0), r.Client...)
 	var expires any
 	if at := r.LeafExpires(); !at.IsZero() {
 		expires = max(at.Unix(), 0)
 	}
 
 	im.registrations++ // no version is given twice: see the table
-	return im.add(ctx, len(r.Body), key, []byte(r.ID), im.registrations, expires, r.Body)
+	return im.add(
+		ctx,
+		len(r.Body),
+		registrationKey(r.Community, r.Client),
+		[]byte(r.ID),
+		im.registrations,
+		expires,
+		r.Body,
+	)
 }
 
 func (im *newImage) decision(ctx context.Context, d *carry.Decision) error {

@@ -176,6 +176,12 @@ func digest(texts ...string) []byte {
 	return h.Sum(nil)
 }
 
+// registrationKey returns the key of the one registration that a client has in a
+// community.
+func registrationKey(community trace.CommunityURI, client trace.ClientURI) []byte {
+	return digest(string(community), string(client))
+}
+
 // parse reads the body of a row.
 func parse[V any](t *Trust, table string, key, body []byte) (*V, error) {
 	v := new(V)
@@ -189,7 +195,7 @@ func parse[V any](t *Trust, table string, key, body []byte) (*V, error) {
 func (t *Trust) Register(
 	ctx context.Context, s oauth.Spend, next oauth.Registration,
 ) (now, previous *oauth.Registration, err error) {
-	key := digest(string(next.Community), string(next.Client))
+	key := registrationKey(next.Community, next.Client)
 	err = t.spend(ctx, s, func(b *trustTx) { b.wantKey(key) }, func(b *trustTx) error {
 		now, previous = nil, nil
 		row, err := b.registrationAt(key)
@@ -216,7 +222,7 @@ func (t *Trust) Register(
 func (t *Trust) Cancel(
 	ctx context.Context, s oauth.Spend, community trace.CommunityURI, client trace.ClientURI,
 ) (old *oauth.Registration, err error) {
-	key := digest(string(community), string(client))
+	key := registrationKey(community, client)
 	err = t.spend(ctx, s, func(b *trustTx) { b.wantKey(key) }, func(b *trustTx) error {
 		if old, err = b.registrationAt(key); err != nil {
 			return err
