@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,8 @@ type endpointKey struct {
 	address string // host:port
 }
 
-// outage is the time since an address last accepted a connection.
+// outage is the time since an address last accepted a connection that it did not end
+// without an answer.
 type outage struct {
 	failures int // that each doubled the time until the next attempt
 	reason   string
@@ -192,7 +194,7 @@ func (g *Gateway) noteRefusal(r *route, e *endpoint, f *fault) {
 func (g *Gateway) noteAccepted(r *route, e *endpoint) {
 	before := g.endpoints.accepted(e)
 	if before.failures > 0 && r.several() {
-		g.log.Info("an address of a next hop is in service again",
+		g.logCause(slog.LevelInfo, "again "+r.Name+" "+e.address, "an address of a next hop is in service again",
 			"route", r.Name,
 			"next", r.Next,
 			"address", e.address,

@@ -34,6 +34,7 @@ type exchange struct {
 	up        *upstream
 	endpoint  *endpoint // of the upstream that was tried last
 	asked     bool      // the request has gone out, as far as it has come
+	first     bool      // it is the first on its upstream
 	body      wire.Body
 	sent      bool   // the whole request has gone out
 	broken    bool   // the upstream did not accept all of it
@@ -81,7 +82,25 @@ func (c *client) exchange() bool {
 		}
 	}
 
-	return x.refuse(faultClosed.because("it closes new connections", nil))
+	return x.askOthers()
+}
+
+// askOthers asks on new connections, after one was closed before anything of the request
+// was sent: each puts its address out, so that the next one leads to another.
+func (x *exchange) askOthers() bool {
+	closed := faultClosed.because("it closes new connections", nil)
+	for range x.way.route.endpoints[1:] {
+		x.g.noteRefusal(x.way.route, x.endpoint, closed)
+		u, f := x.fresh()
+		if f != nil {
+			return x.refuse(f)
+		}
+		if x.askOn(u) {
+			return x.relay()
+		}
+	}
+
+	return x.refuse(closed)
 }
 
 // begin clears what is left of the last exchange.
@@ -214,6 +233,7 @@ func (x *exchange) send() bool {
 		return false
 	}
 
+	x.first = !x.up.used
 	x.asked, x.up.used = true, true
 	x.sent = x.whole
 	x.deadline.sent(&x.g.janitor, x.whole || x.awaitsContinue())
@@ -329,7 +349,12 @@ func (x *exchange) noAnswer(err error) *fault {
 		}
 	}
 
-	return faultClosed.because("it closed without an answer", err)
+	f := faultClosed.because("it closed without an answer", err)
+	if x.first && x.interim == 0 && x.way.route.several() {
+		// It accepts connections and ends them: with the fewest, it would have all new clients.
+		x.g.noteRefusal(x.way.route, x.endpoint, f)
+	}
+	return f
 }
 
 // answerFault returns why an answer cannot be passed.

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -55,7 +57,10 @@ func (g *Gateway) answered(r *route) {
 		return
 	}
 	if t := r.trouble.Swap(nil); t != nil {
-		g.log.Info("a next hop answers again", "route", r.Name, "next", r.Next, "failures", t.Count,
+		g.logCause(slog.LevelInfo, "again "+r.Name, "a next hop answers again",
+			"route", r.Name,
+			"next", r.Next,
+			"failures", t.Count,
 			"since", t.Since.UTC().Format(time.RFC3339))
 	}
 }
@@ -81,11 +86,16 @@ type cause struct {
 // warn logs a message, unless its cause was logged a short time ago: then the next one
 // that is logged has the number of those between.
 func (g *Gateway) warn(cause, message string, args ...any) {
+	g.logCause(slog.LevelWarn, cause, message, args...)
+}
+
+// logCause is warn at any level.
+func (g *Gateway) logCause(level slog.Level, cause, message string, args ...any) {
 	if n, due := g.causes.note(cause, g.now()); due {
 		if n > 0 {
 			args = append(args, "repeated", n)
 		}
-		g.log.Warn(message, args...)
+		g.log.Log(context.Background(), level, message, args...)
 	}
 }
 
