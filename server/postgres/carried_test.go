@@ -559,3 +559,36 @@ func TestRestoreWantsTheDatabaseForItself(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A restore whose connection that keeps destinations out is lost changes nothing: one
+// could have started, and what it has acknowledged would be gone.
+func TestRestoreEndsWithItsLock(t *testing.T) {
+	c := postgres.Config{
+		URL:  postgrestest.Empty(t),
+		Name: "east",
+	}
+	dir := boltBackup(t)
+	restored(t, c, dir, storetest.Start)
+	before := rowsOf(t, databaseBackup(t, c))
+	from, err := bolt.OpenBackup(dir, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+
+	const cut = `select pg_terminate_backend(pid) from pg_locks
+		where locktype = 'advisory' and mode = 'ExclusiveLock' and granted
+		and database = (select oid from pg_database where datname = current_database())
+		and (classid::bigint << 32) + objid::bigint = hashtextextended('destination', 0)`
+	done := false
+	_, err = postgres.Restore(t.Context(), c, from, storetest.Start, func(carry.Kind, int64, int64) {
+		if !done {
+			done = true
+			execute(t, c.URL, cut)
+		}
+	})
+	if err == nil || !done {
+		t.Errorf("restored without the lock: %v", err)
+	}
+	sameRows(t, before, rowsOf(t, databaseBackup(t, c)))
+}

@@ -164,30 +164,33 @@ func (p *Presence) Close() error {
 }
 
 // Alone calls f while no destination runs on the database and none can start. It waits
-// a moment for one that is ending. Else its error is an ErrRunning.
-func Alone(ctx context.Context, c Config, f func() error) error {
-	settings, err := c.parse("public")
+// a moment for one that is ending. Else its error is an ErrRunning. The connection that f
+// gets is the one that keeps destinations out, and transactions on it may take long: when
+// it is lost, so is what f has not committed.
+func Alone(ctx context.Context, c Config, f func(*pgx.Conn) error) error {
+	conn, err := connectLong(ctx, c)
 	if err != nil {
 		return err
 	}
-	settings.ConnConfig.RuntimeParams["lock_timeout"] = gone
-	conn, err := pgx.ConnectConfig(ctx, settings.ConnConfig)
-	if err != nil {
-		return unreachable(err)
-	}
 	defer conn.Close(context.WithoutCancel(ctx))
 
-	_, err = conn.Exec(ctx, fmt.Sprintf(lockRunning, "pg_advisory_lock"))
+	_, err = conn.Exec(ctx, "set lock_timeout = '"+gone+"'")
+	if err == nil {
+		_, err = conn.Exec(ctx, fmt.Sprintf(lockRunning, "pg_advisory_lock"))
+	}
 	if isLocked(err) {
 		return &Error{
 			Err:  ErrRunning,
 			Hint: "stop all destinations on it",
 		}
 	}
+	if err == nil {
+		_, err = conn.Exec(ctx, "set lock_timeout = 0")
+	}
 	if err != nil {
 		return unreachable(err)
 	}
-	return f()
+	return f(conn)
 }
 
 // Examine finds out whether a destination could start on a database, and reports

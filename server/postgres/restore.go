@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -26,19 +25,13 @@ var restored = []string{"trust", "fhir"}
 func Restore(
 	ctx context.Context, c Config, from carry.Source, now time.Time, p carry.Progress,
 ) (kept []string, err error) {
-	err = Alone(ctx, c, func() error {
-		conn, err := connectLong(ctx, c)
-		if err != nil {
-			return err
-		}
-
-		err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+	err = Alone(ctx, c, func(conn *pgx.Conn) error {
+		return storeError(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
 			if kept, err = makeRoom(ctx, tx, now); err != nil {
 				return err
 			}
 			return fill(ctx, tx, c.Name, from, now, p)
-		})
-		return errors.Join(storeError(err), conn.Close(context.WithoutCancel(ctx)))
+		}))
 	})
 	if err != nil {
 		return nil, err
