@@ -73,8 +73,9 @@ func (c Config) Restore(
 	return replaced, nil
 }
 
-// recordRestore stores the audit record of a restore.
+// recordRestore stores the audit record of a restore, which nobody can interrupt.
 func (c storage) recordRestore(ctx context.Context, b *bolt.Backup, now time.Time) error {
+	ctx = context.WithoutCancel(ctx)
 	s, err := c.engine().OpenResources(ctx)
 	if err == nil {
 		err = s.Resources.Update(ctx, func(change fhir.Change) error {

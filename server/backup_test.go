@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/server"
 	"fhirdest.example/server/servertest"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
@@ -118,5 +120,33 @@ func TestRestoredDestination(t *testing.T) {
 
 	if got := ask(t, d, used); got.Error != "invalid_client" {
 		t.Errorf("an assertion used after the backup, later: %+v", got)
+	}
+}
+
+// A restore that is interrupted when the files are in their places has its record
+// nevertheless.
+func TestInterruptedRestoreIsRecorded(t *testing.T) {
+	d := servertest.Start(t)
+	d.Stop()
+	backup := filepath.Join(d.Dir, "backup")
+	if _, err := d.Config.Backup(t.Context(), backup, time.Now(), nil); err != nil {
+		t.Fatal(err)
+	}
+	before, err := server.VerifyAudit(t.Context(), d.Config, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	interrupted, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	if _, err := d.Config.Restore(interrupted, backup, time.Now(), nil); err != nil {
+		t.Error(err)
+	}
+	after, err := server.VerifyAudit(t.Context(), d.Config, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !after.Intact || after.Records != before.Records+1 {
+		t.Errorf("%d audit records, and %d before the restore: %v", after.Records, before.Records, after.Findings)
 	}
 }
