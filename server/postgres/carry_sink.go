@@ -25,6 +25,11 @@ type newImage struct {
 	tx   pgx.Tx
 	name string // of the destination that restores
 
+	// since is a number above all that the former schemas have given as versions of
+	// registrations or of the index. A destination that was cut off meanwhile, and goes
+	// on, then finds nothing of before as it has it in memory.
+	since int64
+
 	registrations int64
 	used          int64
 	joint         trail.Hash // of the last row of records
@@ -108,9 +113,11 @@ func (im *newImage) End(ctx context.Context, k carry.Kind) error {
 	var err error
 	switch k {
 	case carry.Registrations:
-		_, err = im.tx.Exec(ctx, "select setval('trust.versions', $1)", im.registrations+1)
+		_, err = im.tx.Exec(ctx, "select setval('trust.versions', $1)", im.since+im.registrations+1)
 	case carry.UsedJTI:
 		_, err = im.tx.Exec(ctx, "update trust.state set spent = $1", im.used)
+	case carry.Terms:
+		_, err = im.tx.Exec(ctx, "update fhir.numbers set epoch = $1", im.since)
 	case carry.Blocks:
 		_, err = im.tx.Exec(ctx, "update fhir.joint set head = $1", im.joint[:])
 	}
@@ -190,7 +197,7 @@ func (im *newImage) registration(ctx context.Context, r *carry.Registration) err
 		len(r.Body),
 		registrationKey(r.Community, r.Client),
 		[]byte(r.ID),
-		im.registrations,
+		im.since+im.registrations,
 		expires,
 		r.Body,
 	)

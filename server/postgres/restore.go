@@ -76,8 +76,9 @@ func fill(
 	ctx context.Context, tx pgx.Tx, name string, from carry.Source, now time.Time, p carry.Progress,
 ) error {
 	copied, err := carry.Copy(ctx, from, &newImage{
-		tx:   tx,
-		name: name,
+		tx:    tx,
+		name:  name,
+		since: now.UnixMicro(),
 	}, p)
 	if err != nil {
 		return err

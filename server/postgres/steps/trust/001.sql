@@ -22,7 +22,7 @@ create table settings (
 create sequence versions;
 
 create table registration (
-	key bytea primary key, -- of community, NUL and client URI
+	key bytea primary key, -- SHA-256 of community, NUL and client URI
 	client_id bytea not null unique,
 	version bigint not null,
 	expires bigint, -- second in which the certificate expires; null: unknown
