@@ -177,6 +177,7 @@ func (f *Forwarder) Run(ctx context.Context) {
 func (f *Forwarder) step(ctx context.Context) (more bool, err error) {
 	leads, err := f.cfg.Source.Lead(ctx, f.cfg.Name)
 	if err != nil {
+		f.loaded = false // another may have led meanwhile
 		return false, err
 	}
 	f.update(func(s *State) { s.Waits = !leads })

@@ -2,6 +2,7 @@ package forward_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -17,7 +18,51 @@ type member struct {
 }
 
 func (m member) Lead(context.Context, string) (bool, error) {
+	if m.leader.Load() == nobody {
+		return false, errors.New("the store cannot be reached")
+	}
 	return m.leader.Load() == m.own, nil
+}
+
+// nobody is the leader while the store cannot be reached.
+const nobody = -1
+
+// A destination that has lost its connection to the store, and leads again later, does not
+// send again what another has sent meanwhile, and moves no position back.
+func TestLeadingAgainAfterAnother(t *testing.T) {
+	e, m := newEnv(t), records(20)
+	p := &repository{}
+	url := p.start(e)
+
+	var leader atomic.Int64
+	leader.Store(1)
+	first := e.run(m, e.feed(url), func(c *forward.Config) {
+		c.Source = member{
+			memory: m,
+			own:    1,
+			leader: &leader,
+		}
+	})
+	e.Eventually("the first has sent all", func() bool { return first.State().Lag == 0 && first.State().Sent == 20 })
+	leader.Store(nobody)
+	e.Eventually("the first has lost its connection", func() bool { return first.State().Failures > 0 })
+
+	m.add(30)
+	other, stop := e.start(m, e.feed(url)) // it leads always
+	e.Eventually("another has sent the rest", func() bool { return other.State().Position == 50 })
+	stop()
+	m.add(1)
+	leader.Store(1)
+	e.Eventually("the first has sent what is new", func() bool { return first.State().Position == 51 })
+	if s := first.State(); s.Sent != 21 || s.Missed != 0 {
+		t.Errorf("%+v", s)
+	}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if got := fmt.Sprint(p.stored); got != wholeRecord(51) {
+		t.Errorf("stored %s", got)
+	}
 }
 
 // Of two destinations one sends the records of both; the other shows what the collector
