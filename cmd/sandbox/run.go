@@ -177,7 +177,8 @@ func perform(
 	return stay(ctx, st, m, say)
 }
 
-// stay keeps the actors up for others until interrupted.
+// stay keeps the actors up for others until interrupted, or until one ends without which
+// the others are of no use.
 func stay(
 	ctx context.Context, st *testbed.Bed, m *testbed.Manifest, say func(string, ...any),
 ) error {
@@ -189,12 +190,32 @@ func stay(
 	say("try: originator discover -sandbox %s", st.Env.Dir)
 	say("stop with an interrupt (Ctrl-C)")
 
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-st.Supervisor.Ended:
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+
+		case err := <-st.Supervisor.Ended:
+			other := otherOf(m, err.Name)
+			if other == "" || !supervise.Accepts(ctx, other) {
+				return err
+			}
+			_ = st.Supervisor.Stop(err.Name) // it has ended, as err says
+			say("%v; the other destination goes on; start it again with: destination -config %s", err,
+				filepath.Join(st.Env.Dir, m.Configs[err.Name]))
+		}
 	}
+}
+
+// otherOf returns the address of the other one of two destinations, "" for any other actor.
+func otherOf(m *testbed.Manifest, name string) string {
+	switch name {
+	case "destination":
+		return m.Addresses["private2"]
+	case "destination2":
+		return m.Addresses["private"]
+	}
+	return ""
 }
 
 // demonstrate shows every claim and writes the report.

@@ -1,10 +1,19 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"fhirdest.example/cmd/internal/testbed"
 )
@@ -38,4 +47,69 @@ func TestTwoDestinationsOnADatabase(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "postgres", "data", "postmaster.pid")); err == nil {
 		t.Error("PostgreSQL did not end with the sandbox")
 	}
+}
+
+// A destination that is killed takes nothing with it while there is another one: the
+// sandbox stays up, requests are answered, and an interrupt ends it well.
+func TestOneOfTwoDestinationsIsKilled(t *testing.T) {
+	temp, dir := ownTemp(t), filepath.Join(t.TempDir(), "box")
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	errs, progress := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		args := append([]string{"-no-demo", "-separate", "-store", "postgres", "-patients", "3", "-dir", dir}, anywhere...)
+		ended <- run(ctx, args, streams{io.Discard, progress}, time.Now)
+		progress.Close()
+	}()
+	lines := bufio.NewScanner(errs)
+	awaitLine(t, lines, "stop with an interrupt")
+
+	m, err := testbed.ReadManifest(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(filepath.Base(listenerProcess(m.Addresses["private2"])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	awaitLine(t, lines, "destination2 ended by itself")
+	go func() { _, _ = io.Copy(io.Discard, errs) }()
+
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(mustRead(t, filepath.Join(dir, m.TLSCA))))
+	for range 4 { // each on a connection of its own
+		c := &http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true,
+			TLSClientConfig:   &tls.Config{RootCAs: pool},
+		}}
+		resp, err := c.Get(m.PublicBase + "/metadata")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("answered %s", resp.Status)
+		}
+	}
+
+	interrupt()
+	if code := <-ended; code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	nothingLeft(t, temp)
+}
+
+// awaitLine reads on until a line has a text.
+func awaitLine(t *testing.T, lines *bufio.Scanner, text string) {
+	t.Helper()
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), text) {
+			return
+		}
+	}
+	t.Fatalf("there is no line with %q", text)
 }

@@ -27,8 +27,8 @@ type Actor struct {
 type Supervisor struct {
 	Ports  Ports
 	Actors []Actor // in the order in which they start
-	// Ended has the error of each actor that ended by itself.
-	Ended chan error
+	// Ended has each actor that ended by itself.
+	Ended chan *EndedError
 
 	mu      sync.Mutex
 	started map[string]*running // by name
@@ -41,12 +41,24 @@ type running struct {
 	err    error // set before done is closed
 }
 
+// EndedError is the error for an actor that ended by itself.
+type EndedError struct {
+	Name string // of the actor
+	Err  error
+}
+
+func (e *EndedError) Error() string {
+	return fmt.Sprintf("%s ended by itself: %v", e.Name, e.Err)
+}
+
+func (e *EndedError) Unwrap() error { return e.Err }
+
 // New returns a supervisor of actors that are not yet started.
 func New(ps Ports, actors []Actor) *Supervisor {
 	return &Supervisor{
 		Ports:   ps,
 		Actors:  actors,
-		Ended:   make(chan error, len(actors)),
+		Ended:   make(chan *EndedError, len(actors)),
 		started: map[string]*running{},
 	}
 }
@@ -77,7 +89,10 @@ func (c *Supervisor) Start(ctx context.Context, name string) error {
 		r.err = p.Run(inner, c.Ports[p.Role])
 		close(r.done)
 		if inner.Err() == nil {
-			c.Ended <- fmt.Errorf("%s ended by itself: %w", name, orUnknown(r.err))
+			c.Ended <- &EndedError{
+				Name: name,
+				Err:  orUnknown(r.err),
+			}
 		}
 	}()
 
