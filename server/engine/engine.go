@@ -98,6 +98,9 @@ func (s Stores) Health() []string {
 	if s.Lab != nil {
 		all = append(all, s.Lab.Health()...)
 	}
+	if s.presence != nil {
+		all = append(all, s.presence.Health()...)
+	}
 	return all
 }
 

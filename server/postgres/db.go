@@ -33,6 +33,9 @@ type Config struct {
 
 	// commit commits in the place of pgx.Tx.Commit, for tests.
 	commit func(context.Context, pgx.Tx) error
+
+	// now is the clock that is compared with the database's, for tests; nil: time.Now.
+	now func() time.Time
 }
 
 const (

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -12,6 +13,12 @@ import (
 // WithCommit returns a configuration whose stores commit by a function of a test.
 func WithCommit(c Config, commit func(context.Context, pgx.Tx) error) Config {
 	c.commit = commit
+	return c
+}
+
+// WithClock returns a configuration of a machine whose clock is that of a test.
+func WithClock(c Config, now func() time.Time) Config {
+	c.now = now
 	return c
 }
 

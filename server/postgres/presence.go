@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,7 +15,8 @@ import (
 // knows it by locks of a session: it is gone when its process or its connection is.
 type Presence struct {
 	config Config
-	turn   chan struct{} // holds one while the fields below are used
+	off    atomic.Int64  // by how much our clock is ahead of the database's, as a time.Duration
+	turn   chan struct{} // holds one while the field below is used
 	conn   *pgx.Conn     // nil: lost
 }
 
@@ -38,6 +40,14 @@ const (
 	checkEvery = 5 * time.Second
 	// checkTimeout bounds one check.
 	checkTimeout = 3 * time.Second
+)
+
+// Bounds of what the clocks of a destination and of the database differ by. What all
+// destinations share is removed by the clock of whichever does it: one that is minutes
+// ahead ends what the others still need, and has them refuse requests.
+const (
+	clockWarned  = 5 * time.Second
+	clockRefused = time.Minute
 )
 
 // Appear has a destination run on a database under its name. The error is an
@@ -67,13 +77,67 @@ func (p *Presence) connect(ctx context.Context) error {
 	if err != nil {
 		return unreachable(err)
 	}
-	if err := p.lock(ctx, conn); err != nil {
+	err = p.compareClocks(ctx, conn)
+	if err == nil {
+		err = p.lock(ctx, conn)
+	}
+	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx)) // the error says more
 		return err
 	}
 
 	p.conn = conn
 	return nil
+}
+
+// compareClocks returns an error when our clock and the database's differ by more than
+// clockRefused. What the round trip lasts does not count.
+func (p *Presence) compareClocks(ctx context.Context, conn *pgx.Conn) error {
+	var theirs time.Time
+	before := p.now()
+	err := conn.QueryRow(ctx, "select clock_timestamp()").Scan(&theirs)
+	after := p.now()
+	if err != nil {
+		return unreachable(err)
+	}
+
+	var off time.Duration
+	switch {
+	case theirs.Before(before):
+		off = before.Sub(theirs)
+	case theirs.After(after):
+		off = after.Sub(theirs)
+	}
+	p.off.Store(int64(off))
+	if off.Abs() <= clockRefused {
+		return nil
+	}
+	return hinted("have this machine and the database's keep their time by NTP", "%s", clockText(off))
+}
+
+func (p *Presence) now() time.Time {
+	if p.config.now != nil {
+		return p.config.now()
+	}
+	return time.Now()
+}
+
+// Health returns what an operator must know of the clock, as it was when the database
+// was reached last.
+func (p *Presence) Health() []string {
+	off := time.Duration(p.off.Load())
+	if off.Abs() <= clockWarned {
+		return nil
+	}
+	return []string{clockText(off)}
+}
+
+func clockText(off time.Duration) string {
+	way := "ahead of"
+	if off < 0 {
+		way = "behind"
+	}
+	return fmt.Sprintf("the clock of this machine is %s %s the database's", off.Abs().Round(time.Second/10), way)
 }
 
 // lock locks the name and the presence of any destination.
@@ -104,8 +168,9 @@ func isLocked(err error) bool {
 	return errors.As(err, &answered) && answered.Code == "55P03" // lock_not_available
 }
 
-// Check reports why the database cannot be reached at this moment, or that another
-// destination has the name now; nil when all is well. What was lost is tried anew.
+// Check reports why the database cannot be reached at this moment, that another
+// destination has the name now, or that our clock is wrong; nil when all is well. What
+// was lost is tried anew.
 func (p *Presence) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -117,8 +182,9 @@ func (p *Presence) Check(ctx context.Context) error {
 	}
 
 	if p.conn != nil {
-		if err := p.conn.Ping(ctx); err == nil {
-			return nil
+		err := p.compareClocks(ctx, p.conn)
+		if err == nil || time.Duration(p.off.Load()).Abs() > clockRefused && !p.conn.IsClosed() {
+			return err
 		}
 		p.drop()
 	}
