@@ -75,3 +75,45 @@ func TestAuditRecordOfTwoDestinations(t *testing.T) {
 		t.Errorf("%+v", r.Findings)
 	}
 }
+
+// A patient's disclosures by one destination are in the account of each, for clients and
+// on the console.
+//
+// Covers: FS-412
+func TestDisclosuresOfTwoDestinations(t *testing.T) {
+	first := servertest.Start(t, servertest.Database, func(w *servertest.Env) {
+		w.Config.AuditReaders = []string{"https://client.test/auditor"}
+	})
+	second := first.Beside()
+	auditor := first.Session(first.A, first.Client(first.A, "https://client.test/auditor"), "system/AuditEvent.rs")
+	one := first.Session(first.A, first.Client(first.A, "https://client.test/one"), "system/Patient.rs")
+	two := first.Session(first.A, first.Client(first.A, "https://client.test/two"), "system/Patient.rs")
+
+	id := aPatient(t, one)
+	get := func(d *servertest.Destination, s *servertest.Session, path string) string {
+		res, text := d.Get("/acme/fhir/Patient/"+id+path, "Authorization", "Bearer "+s.Token.Access)
+		if res.StatusCode != 200 {
+			t.Errorf("%s %s", res.Status, text)
+		}
+		return text
+	}
+	get(first, one, "")
+	get(second, two, "")
+
+	for name, d := range map[string]*servertest.Destination{
+		"first":  first,
+		"second": second,
+	} {
+		has := func(text string) bool {
+			return strings.Contains(text, string(one.Registered.ClientID)) &&
+				strings.Contains(text, string(two.Registered.ClientID))
+		}
+		d.Eventually("both reads are accounted for at the "+name, func() bool {
+			return has(get(d, auditor, "/$disclosures"))
+		})
+		_, text := page(t, d, "/disclosures?patient="+id)
+		if !strings.Contains(text, "client.test/one") || !strings.Contains(text, "client.test/two") {
+			t.Errorf("the console of the %s: %s", name, text)
+		}
+	}
+}
