@@ -101,6 +101,7 @@ func testFailedCommit(t *testing.T, sub Subject) {
 	if err := s.Spend(t.Context(), jti); !errors.As(err, new(*oauth.Replayed)) {
 		t.Errorf("the jti of a commit that failed: %v", err)
 	}
+	testFailedProof(t, sub)
 
 	stored, _ := register(t, s, r)
 	token := oauth.Token{
@@ -125,6 +126,27 @@ func testFailedCommit(t *testing.T, sub Subject) {
 	before, after := live(t, s, h, token.Hash), live(t, sub.Reopen(t), h, token.Hash)
 	if (before == nil) != (after == nil) {
 		t.Errorf("token %+v, and %+v after a restart", before, after)
+	}
+}
+
+// testFailedProof: the proof beside a JWT counts as used, too, when the outcome of the
+// commit is unknown.
+func testFailedProof(t *testing.T, sub Subject) {
+	t.Helper()
+	proof := fresh("key", Start)
+	spend := func() error {
+		s := fresh("x", Start)
+		s.Proof = &proof
+		return sub.Store.Spend(t.Context(), s)
+	}
+
+	sub.FailCommits(true)
+	if err := spend(); !errors.Is(err, oauth.ErrUnknown) {
+		t.Errorf("a commit that fails, with a proof: %v", err)
+	}
+	sub.FailCommits(false)
+	if err := spend(); !errors.As(err, new(*oauth.ProofError)) || !errors.As(err, new(*oauth.Replayed)) {
+		t.Errorf("the proof of a commit that failed: %v", err)
 	}
 }
 
