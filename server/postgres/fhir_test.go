@@ -72,3 +72,43 @@ func fhirSubject(t *testing.T) fhirtest.Subject {
 
 // Covers: case 260
 func TestFHIRStore(t *testing.T) { fhirtest.StoreTest(t, fhirSubject) }
+
+// A former version whose row is gone is damage, and not a version that never was.
+func TestFormerVersionIsMissed(t *testing.T) {
+	url := postgrestest.New(t)
+	s := openFHIR(t, postgres.Config{
+		URL:  url,
+		Name: "east",
+	})
+	err := s.Update(t.Context(), func(c fhir.Change) error {
+		doc, err := c.Put(t.Context(), fhirtest.Entry(t, 0, "Observation", "x", 1, "final"))
+		if err != nil {
+			return err
+		}
+		_, err = c.Put(t.Context(), fhirtest.Entry(t, doc, "Observation", "x", 2, "amended"))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := connect(t, url).Exec(t.Context(), "delete from fhir.former"); err != nil {
+		t.Fatal(err)
+	}
+
+	for version, want := range []error{nil, fhir.ErrDamaged, nil, nil} {
+		err := s.View(t.Context(), func(now fhir.Snapshot) error {
+			doc, _, err := now.Lookup(t.Context(), "Observation", "x")
+			if err != nil {
+				return err
+			}
+			_, there, err := now.Version(t.Context(), doc, uint64(version))
+			if there != (version == 2) {
+				t.Errorf("version %d is there: %v", version, there)
+			}
+			return err
+		})
+		if !errors.Is(err, want) {
+			t.Errorf("version %d: %v, want %v", version, err, want)
+		}
+	}
+}

@@ -379,3 +379,46 @@ func TestTrustServerKilled(t *testing.T) {
 		t.Errorf("afterwards: %v, alarms %q", err, s.Health())
 	}
 }
+
+// A session that the server ends during the commit leaves the outcome unknown: the end
+// may come before the commit took effect, or after. The JWT counts as used.
+func TestTrustEndedDuringCommit(t *testing.T) {
+	at := postgrestest.New(t)
+	s := openAt(t, at)
+	conn := connect(t, at)
+	const gate = 77
+	if _, err := conn.Exec(t.Context(), fmt.Sprintf(`
+		create function trust.wait() returns trigger language plpgsql as
+			'begin perform pg_advisory_xact_lock(%[1]d); return null; end';
+		create constraint trigger wait after insert on trust.spent
+			deferrable initially deferred for each row execute function trust.wait();
+		select pg_advisory_lock(%[1]d)`, gate)); err != nil {
+		t.Fatal(err)
+	}
+
+	jti := storetest.Spend("x")
+	outcome := make(chan error, 1)
+	go func() { outcome <- s.Spend(t.Context(), jti) }()
+	const end = `select count(pg_terminate_backend(pid)) from pg_locks
+		where locktype = 'advisory' and objid = $1 and not granted`
+	for ended := 0; ended == 0; {
+		select {
+		case err := <-outcome:
+			t.Fatalf("before its session was ended: %v", err)
+		default:
+		}
+		if err := conn.QueryRow(t.Context(), end, gate).Scan(&ended); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	if err := <-outcome; !errors.Is(err, oauth.ErrUnknown) {
+		t.Errorf("a commit whose session was ended: %v", err)
+	}
+	if _, err := conn.Exec(t.Context(), "select pg_advisory_unlock($1)", gate); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Spend(t.Context(), jti); !isReplayed(err) {
+		t.Errorf("its JWT, again: %v", err)
+	}
+}

@@ -196,7 +196,14 @@ func filesRoom(t *testing.T, s FilesSubject) {
 
 	small := wide
 	small.Disk = 1 << 20
-	if err := write(t, s.Files, a, "1", numbered(2<<20), small); !errors.Is(err, async.ErrNoRoom) {
+	if err := write(t, s.Files, a, "0", numbered(700_000), small); err != nil {
+		t.Errorf("within the room of all: %v", err)
+	}
+	// A change of the job forgets nothing of what its files have.
+	if err := s.Store.Update(t.Context(), "a", func(*async.Job) error { return nil }); err != nil {
+		t.Error(err)
+	}
+	if err := write(t, s.Files, a, "1", numbered(700_000), small); !errors.Is(err, async.ErrNoRoom) {
 		t.Errorf("over the room of all: %v", err)
 	}
 	if err := s.Files.Remove(t.Context(), "a"); err != nil {
@@ -279,6 +286,16 @@ func tooLate(t *testing.T, s FilesSubject) {
 	if _, err := s.Second.Begin(t.Context(), second); err != nil {
 		t.Error(err)
 	}
+	if err := s.Store.Update(t.Context(), "a", func(j *async.Job) error {
+		j.State, j.Ended, j.Expires = async.Failed, noon, noon
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(t, s.Second, second, "1", []byte("x"), wide); !errors.Is(err, async.ErrTaken) {
+		t.Errorf("a file of an attempt that has ended: %v", err)
+	}
+
 	if err := s.Store.Remove(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
