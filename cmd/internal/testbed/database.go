@@ -27,6 +27,9 @@ func startDatabase(ctx context.Context, w *Env) (*local.Server, error) {
 	if errors.Is(err, local.ErrNotInstalled) {
 		return nil, complaint.New("-store postgres: "+err.Error(), "apt-get install postgresql")
 	}
+	if err != nil && ctx.Err() != nil {
+		return nil, err // an interrupt
+	}
 	if err != nil {
 		return nil, complaint.New(
 			"-store postgres: "+err.Error(),

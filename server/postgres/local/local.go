@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -138,21 +139,26 @@ func Start(ctx context.Context, dir string, o Options) (*Server, error) {
 	return s, nil
 }
 
-// initialize makes an empty cluster.
+// initialize makes an empty cluster. It is elsewhere until it is whole, as one that was
+// interrupted cannot be started.
 func initialize(ctx context.Context, data string, as *account) error {
 	path, err := program("initdb")
 	if err != nil {
 		return err
 	}
+	part := data + ".part"
+	if err := os.RemoveAll(part); err != nil {
+		return err
+	}
 
 	c := exec.CommandContext(ctx, path, "--no-sync", "--auth=trust", "--username="+Account,
-		"--encoding=UTF8", "--locale=C.UTF-8", "--pgdata="+data)
+		"--encoding=UTF8", "--locale=C.UTF-8", "--pgdata="+part)
 	c.SysProcAttr = attributes(as, hidden(filepath.Dir(data)))
 	c.Dir = "/" // data may be below a directory that its account cannot list
 	if text, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, text)
 	}
-	return nil
+	return os.Rename(part, data)
 }
 
 // run starts the process.
@@ -236,7 +242,8 @@ func (s *Server) port() string {
 
 // URL is that of a database of this server, by its socket.
 func (s *Server) URL(database string) string {
-	return "postgres://" + Account + "@/" + database + "?host=" + s.dir + "&port=" + s.port()
+	host := strings.ReplaceAll(url.QueryEscape(s.dir), "+", "%20") // a plus sign is no space here
+	return "postgres://" + Account + "@/" + database + "?host=" + host + "&port=" + s.port()
 }
 
 // PID returns the number of the server's first process.
