@@ -90,7 +90,9 @@ func (e database) Probe(ctx context.Context) (running bool, err error) {
 // VerifyAudit verifies the record as it is at one moment: destinations may run.
 func (e database) VerifyAudit(ctx context.Context, earlier trail.Checkpoint) (*trail.Report, error) {
 	var s Stores
-	if err := openResources(ctx, e.Database, &s); err != nil {
+	reading := e.Database
+	reading.OnlyReads = true
+	if err := openResources(ctx, reading, &s); err != nil {
 		return nil, err
 	}
 	defer s.Close()

@@ -24,6 +24,7 @@ var _ carry.Source = (*Image)(nil)
 // OpenImage opens the present state of a database. As long as it is open, the server
 // keeps what is deleted.
 func OpenImage(ctx context.Context, c Config) (*Image, error) {
+	c.OnlyReads = true
 	for _, schema := range schemas {
 		db, err := open(ctx, c, schema)
 		if err != nil {

@@ -39,7 +39,7 @@ func serverDirectory(t testing.TB) string {
 
 // ownServer starts a server of the test's own, with the schemas in the database
 // postgres, and returns how it is started again.
-func ownServer(t *testing.T, dir string, o local.Options) (server *local.Server, restart func()) {
+func ownServer(t *testing.T, dir string, o local.Options) (server *local.Server, restart func() *local.Server) {
 	t.Helper()
 	o.Durable = true
 	start := func() *local.Server {
@@ -62,7 +62,10 @@ func ownServer(t *testing.T, dir string, o local.Options) (server *local.Server,
 	if _, err := postgres.Migrate(t.Context(), postgres.Config{URL: running.URL("postgres")}); err != nil {
 		t.Fatal(err)
 	}
-	return running, func() { running = start() }
+	return running, func() *local.Server {
+		running = start()
+		return running
+	}
 }
 
 // secureServer starts a server that wants a password and TLS of whoever comes by TCP. It

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -26,6 +27,8 @@ type Config struct {
 	Name string
 	// Connections bounds how many connections each store opens; 0 means 16.
 	Connections int
+	// OnlyReads has the stores opened on a server that accepts no writes, too.
+	OnlyReads bool
 
 	// Cache bounds the bytes of resources and of their index that a destination keeps
 	// in memory; 0 means 64 MiB.
@@ -114,7 +117,9 @@ type database struct {
 	pool   *pgxpool.Pool
 	schema string
 	health *health
-	commit func(context.Context, pgx.Tx) error
+	// arrivals examines new connections.
+	arrivals *arrivals
+	commit   func(context.Context, pgx.Tx) error
 	// commitInTest is commit where a test has replaced it; else nil.
 	commitInTest func(context.Context, pgx.Tx) error
 }
@@ -132,7 +137,11 @@ func open(
 		maps.Copy(settings.ConnConfig.RuntimeParams, p)
 	}
 
-	pool, err := newPool(ctx, settings)
+	arrivals := &arrivals{
+		schema:    schema,
+		onlyReads: c.OnlyReads,
+	}
+	pool, err := newPool(ctx, settings, arrivals)
 	if err != nil {
 		return nil, unreachable(err)
 	}
@@ -143,6 +152,7 @@ func open(
 		health: &health{},
 		commit: c.commit,
 
+		arrivals:     arrivals,
 		commitInTest: c.commit,
 	}
 	if db.commit == nil {
@@ -263,6 +273,12 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // unreachable is the error for a database that cannot be reached.
 func unreachable(err error) error {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return &Error{
+			Err:  err,
+			Hint: e.Hint,
+		}
+	}
 	return &Error{
 		Err:  fmt.Errorf("the database: %w", err),
 		Hint: "start PostgreSQL, and look at data: its host, port, account and password file",

@@ -24,10 +24,11 @@ const (
 // that is stopped, or that cannot be reached any more, closes no connection: without a
 // bound, requests would wait for it as long as their clients do. After a wait without
 // an answer those that are idle are given up.
-func newPool(ctx context.Context, c *pgxpool.Config) (*pgxpool.Pool, error) {
+func newPool(ctx context.Context, c *pgxpool.Config, a *arrivals) (*pgxpool.Pool, error) {
 	var made atomic.Pointer[pgxpool.Pool]
 	dial := c.ConnConfig.DialFunc
 	c.PingTimeout = pingTimeout
+	c.AfterConnect = a.examine
 	c.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {

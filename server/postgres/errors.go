@@ -98,14 +98,16 @@ func refused(err error) bool {
 // interrupted reports whether an exchange with the server failed because the connection
 // was lost: another may be had.
 func interrupted(err error) bool {
+	var connecting *pgconn.ConnectError
+	if err == nil || errors.As(err, &connecting) {
+		return false // there is none to be had now, and those that work must not be closed
+	}
+
 	var answered *pgconn.PgError
 	if errors.As(err, &answered) {
 		return !refused(err)
 	}
-
-	var connecting *pgconn.ConnectError
-	return err != nil && !errors.As(err, &connecting) && !pgconn.Timeout(err) &&
-		(pgconn.SafeToRetry(err) || isLost(err))
+	return !pgconn.Timeout(err) && (pgconn.SafeToRetry(err) || isLost(err))
 }
 
 // again does something that may be done again when the connection was lost: after

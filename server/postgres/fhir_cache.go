@@ -20,6 +20,7 @@ type cache struct {
 	mu     sync.Mutex // guards the fields below, and all that is kept
 	clock  uint64
 	epoch  uint64 // of the index; another one was made by other rules
+	origin origin // of all that is kept
 	size   int    // bytes
 	docs   map[uint64]*keptEntry
 	ids    map[identity]*keptEntry
@@ -104,6 +105,11 @@ const maxChanged = 1000
 func (c *cache) advance(n numbers, changes []changed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if n.origin != c.origin {
+		c.empty()
+		c.clock, c.epoch, c.origin = n.written, n.epoch, n.origin
+		return
+	}
 	if n.epoch < c.epoch || n.epoch == c.epoch && n.written <= c.clock {
 		return // another transaction has brought it further
 	}
@@ -225,7 +231,7 @@ func (c *cache) keepTerms(n numbers, doc uint64, id string, terms search.Terms) 
 func (c *cache) keep(n numbers, e *keptEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e.size() > maxKept || n.written != c.clock || n.epoch != c.epoch {
+	if e.size() > maxKept || n.written != c.clock || !c.knows(n) {
 		return
 	}
 	if old := c.docs[e.entry.Doc]; old != nil {
@@ -257,7 +263,7 @@ func (c *cache) keepList(n numbers, from, to, one []byte, rows []indexRow) {
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n.written != c.clock || n.epoch != c.epoch || c.lists[l.key] != nil {
+	if n.written != c.clock || !c.knows(n) || c.lists[l.key] != nil {
 		return
 	}
 	c.room(l.size())
@@ -320,7 +326,7 @@ func (c *cache) named(n numbers, id identity) *keptEntry {
 }
 
 func (c *cache) valid(n numbers, e *keptEntry) *keptEntry {
-	if e == nil || n.epoch != c.epoch || !e.in(n.written) {
+	if e == nil || !c.knows(n) || !e.in(n.written) {
 		return nil
 	}
 	return e
@@ -331,10 +337,16 @@ func (c *cache) list(n numbers, from, to []byte) *keptList {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.lists[rangeKey(from, to)]
-	if l == nil || n.epoch != c.epoch || !l.in(n.written) {
+	if l == nil || !c.knows(n) || !l.in(n.written) {
 		return nil
 	}
 	return l
+}
+
+// knows reports whether what is kept is of the same index of the same database. The
+// mutex is held.
+func (c *cache) knows(n numbers) bool {
+	return n.epoch == c.epoch && n.origin == c.origin
 }
 
 // all reports whether all that was used in one state is right in another.

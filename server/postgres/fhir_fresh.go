@@ -99,7 +99,7 @@ func (s *FHIR) queueNumbers(b *pgx.Batch, n *numbers) (note func()) {
 	s.cache.mu.Unlock()
 
 	var changes []changed
-	b.Queue("select n.docs, n.changes, n.written, n.epoch, c.seq, c.doc, "+
+	b.Queue("select n.docs, n.changes, n.written, n.epoch, n.tableoid, "+startedAt+", c.seq, c.doc, "+
 		"(select terms from doc where doc.doc = c.doc), "+
 		"(select value from setting where name = '"+fhir.IndexSetting+"') from numbers n "+
 		"left join lateral (select seq, doc from change where n.written > $1 and seq > $1 "+
@@ -114,6 +114,8 @@ func (s *FHIR) queueNumbers(b *pgx.Batch, n *numbers) (note func()) {
 				&n.changes,
 				&n.written,
 				&n.epoch,
+				&n.origin.table,
+				&n.origin.started,
 				&seq,
 				&doc,
 				(*[]byte)(&x.terms),

@@ -33,6 +33,13 @@ type numbers struct {
 	written uint64 // of these, that of the last change of a resource
 	epoch   uint64 // how often the index was made anew
 	rules   string // by which it is made: see fhir.IndexSetting
+	origin  origin
+}
+
+// sameIndex reports whether numbers are of the same index of the same database: then
+// those that are equal are of the same state.
+func (n *numbers) sameIndex(other *numbers) bool {
+	return n.epoch == other.epoch && n.origin == other.origin
 }
 
 // maxRecent is how many resources that were read are kept until the transaction ends:
@@ -44,8 +51,9 @@ var _ fhir.ResourceStore = (*state)(nil)
 // move notes the state in which the transaction has begun. A state that is only read may
 // be a later one than what was used of the cache: then that must be right in it, too.
 func (s *state) move(n numbers) error {
-	if n.epoch != s.base.epoch || n.written != s.base.written {
-		s.moved = len(s.used) > 0 && (n.epoch != s.base.epoch || !s.store.cache.all(s.used, n))
+	same := n.sameIndex(&s.base)
+	if !same || n.written != s.base.written {
+		s.moved = len(s.used) > 0 && (!same || !s.store.cache.all(s.used, n))
 	}
 	s.base = n
 	s.numbers = n

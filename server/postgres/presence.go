@@ -77,7 +77,7 @@ func (p *Presence) connect(ctx context.Context) error {
 	if err != nil {
 		return unreachable(err)
 	}
-	err = p.compareClocks(ctx, conn)
+	err = p.examine(ctx, conn)
 	if err == nil {
 		err = p.lock(ctx, conn)
 	}
@@ -90,15 +90,19 @@ func (p *Presence) connect(ctx context.Context) error {
 	return nil
 }
 
-// compareClocks returns an error when our clock and the database's differ by more than
-// clockRefused. What the round trip lasts does not count.
-func (p *Presence) compareClocks(ctx context.Context, conn *pgx.Conn) error {
+// examine returns an error when the database accepts no writes, or when our clock and the
+// database's differ by more than clockRefused. What the round trip lasts does not count.
+func (p *Presence) examine(ctx context.Context, conn *pgx.Conn) error {
 	var theirs time.Time
+	var readOnly bool
 	before := p.now()
-	err := conn.QueryRow(ctx, "select clock_timestamp()").Scan(&theirs)
+	err := conn.QueryRow(ctx, "select clock_timestamp(), "+isReadOnly).Scan(&theirs, &readOnly)
 	after := p.now()
 	if err != nil {
 		return unreachable(err)
+	}
+	if readOnly {
+		return errReadOnly
 	}
 
 	var off time.Duration
@@ -168,8 +172,8 @@ func isLocked(err error) bool {
 	return errors.As(err, &answered) && answered.Code == "55P03" // lock_not_available
 }
 
-// Check reports why the database cannot be reached at this moment, that another
-// destination has the name now, or that our clock is wrong; nil when all is well. What
+// Check reports why the database cannot be reached or accepts no writes at this moment,
+// that another destination has the name now, or that our clock is wrong; nil when all is well. What
 // was lost is tried anew.
 func (p *Presence) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
@@ -182,7 +186,7 @@ func (p *Presence) Check(ctx context.Context) error {
 	}
 
 	if p.conn != nil {
-		err := p.compareClocks(ctx, p.conn)
+		err := p.examine(ctx, p.conn)
 		if err == nil || time.Duration(p.off.Load()).Abs() > clockRefused && !p.conn.IsClosed() {
 			return err
 		}

@@ -90,6 +90,11 @@ func OpenTrust(ctx context.Context, c Config) (*Trust, error) {
 		return nil, err
 	}
 
+	db.arrivals.onMove(func() {
+		t.clients.empty()
+		t.grants.empty()
+		t.tokens.empty()
+	})
 	t.commits = shared.New(t.writing())
 	t.reads = shared.New(t.reading())
 	return t, nil

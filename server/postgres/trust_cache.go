@@ -41,6 +41,13 @@ func (c *versions[K, V]) put(k K, v versioned[V]) {
 	c.rows[k] = v
 }
 
+// empty forgets everything.
+func (c *versions[K, V]) empty() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.rows)
+}
+
 func (c *versions[K, V]) forget(k K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -74,19 +74,13 @@ func (t *Trust) reading() shared.Engine[*lookup] {
 
 func (l *lookup) wantClient(id trace.ClientID) {
 	if l.clients[id] == nil {
-		l.clients[id] = &rowLookup[oauth.Registration]{
-			key: []byte(id),
-			had: l.t.clients.get(id),
-		}
+		l.clients[id] = &rowLookup[oauth.Registration]{key: []byte(id)}
 	}
 }
 
 func (l *lookup) wantGrant(id oauth.GrantID) {
 	if key := stored.GrantKey(id); key != nil && l.grants[id] == nil {
-		l.grants[id] = &rowLookup[oauth.Grant]{
-			key: key,
-			had: l.t.grants.get(id),
-		}
+		l.grants[id] = &rowLookup[oauth.Grant]{key: key}
 	}
 }
 
@@ -95,23 +89,25 @@ func (l *lookup) wantToken(key oauth.TokenKey) {
 		return
 	}
 
-	w := &tokenLookup{had: l.t.tokens.get(key)}
-	if token := w.had.value; token != nil {
-		w.client = l.t.clients.get(token.ClientID)
-		w.grant = l.t.grants.get(token.Grant)
-	}
-	l.tokens[key] = w
+	l.tokens[key] = &tokenLookup{}
 }
 
-// run asks the database. It may be called again.
+// run asks the database. It may be called again. What memory has is looked at when there
+// is a connection: one to another server may have emptied it.
 func (l *lookup) run(ctx context.Context) error {
+	conn, err := l.t.db.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+
 	b := &pgx.Batch{}
 	l.queueTokens(b)
 	lookUp(b, registrationsByID, l.clients, func(id trace.ClientID, body []byte) found[oauth.Registration] {
 		return l.t.parseClient(id, body)
 	}, l.t.clients)
 	lookUp(b, grantsByID, l.grants, l.t.parseGrant, l.t.grants)
-	return l.t.db.pool.SendBatch(ctx, b).Close()
+	return conn.SendBatch(ctx, b).Close()
 }
 
 // Rows by their names, with version and, unless memory has that version, body.
@@ -145,6 +141,7 @@ func lookUp[K comparable, V any](
 	had := make([]int64, 0, len(wanted))
 	for name, w := range wanted {
 		w.found = found[V]{}
+		w.had = cache.get(name)
 		names = append(names, name)
 		keys = append(keys, w.key)
 		had = append(had, w.had.version)
@@ -204,7 +201,11 @@ func (l *lookup) queueTokens(b *pgx.Batch) {
 	var wanted []oauth.TokenKey
 	var args [5][]int64
 	for key, w := range l.tokens {
-		w.held, w.err = oauth.Held{}, nil
+		*w = tokenLookup{had: l.t.tokens.get(key)}
+		if token := w.had.value; token != nil {
+			w.client = l.t.clients.get(token.ClientID)
+			w.grant = l.t.grants.get(token.Grant)
+		}
 		minute, number, ok := l.t.place(key.Handle)
 		if !ok {
 			continue

@@ -218,6 +218,7 @@ func (b *trustTx) queueClients(first *pgx.Batch) {
 	var names [][]byte
 	var had []int64
 	for id, w := range b.byID {
+		w.had = b.t.clients.get(id)
 		ids = append(ids, id)
 		names = append(names, w.key)
 		had = append(had, w.had.version)
