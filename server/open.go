@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"fhirdest.example/certs/disk"
@@ -61,13 +62,15 @@ func (c storage) databaseURL() string {
 		return c.Data // Validate complains
 	}
 
+	// As PostgreSQL reads it, a plus sign is no space.
+	u.RawQuery = strings.ReplaceAll(u.RawQuery, "+", "%2B")
 	q := u.Query()
 	for _, key := range []string{"sslrootcert", "sslcert", "sslkey"} {
 		if name := q.Get(key); name != "" && name != "system" {
 			q.Set(key, c.file(name))
 		}
 	}
-	u.RawQuery = q.Encode()
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
 	return u.String()
 }
 
