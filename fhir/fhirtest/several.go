@@ -218,3 +218,29 @@ func versionOf(sn fhir.Snapshot, id string) (uint64, error) {
 	e, _, err := sn.Entry(context.Background(), doc)
 	return e.Version, err
 }
+
+// own: a change sees what it has written itself.
+func own(t *testing.T, s fhir.Store) {
+	a := put(t, s, Entry(t, 0, "Observation", "a", 1, "final"))
+	update(t, s, func(c fhir.Change) error {
+		ctx := t.Context()
+		_, changed := c.Put(ctx, Entry(t, a, "Observation", "a", 2, "amended"))
+		b, made := c.Put(ctx, Entry(t, 0, "Observation", "b", 1, "final"))
+		set := c.SetSetting(ctx, "name", []byte("value"))
+
+		got := map[uint64]uint64{}
+		listed := c.Each(ctx, 0, func(e fhir.Entry) bool {
+			got[e.Doc] = e.Version
+			return true
+		})
+		if len(got) != 2 || got[a] != 2 || got[b] != 1 {
+			t.Errorf("the versions of all resources: %v", got)
+		}
+
+		value, read := c.Setting(ctx, "name")
+		if string(value) != "value" {
+			t.Errorf("a setting: %q", value)
+		}
+		return errors.Join(changed, made, set, listed, read)
+	})
+}

@@ -54,6 +54,7 @@ func StoreTest(t *testing.T, open func(t *testing.T) Subject) {
 		"keys":      keys,
 		"cancelled": cancelled,
 		"settings":  settings,
+		"own":       own,
 		"records":   records,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t).Store) })

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 
@@ -110,5 +111,40 @@ func TestFormerVersionIsMissed(t *testing.T) {
 		if !errors.Is(err, want) {
 			t.Errorf("version %d: %v, want %v", version, err, want)
 		}
+	}
+}
+
+// What one destination remembers counts no longer after another has made more changes
+// than are followed one by one.
+func TestManyChangesElsewhere(t *testing.T) {
+	c := postgres.Config{
+		URL:  postgrestest.New(t),
+		Name: "east",
+	}
+	one, two := openFHIR(t, c), openFHIR(t, c)
+	if err := putObservation(t, two, "x", 0); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := version(t, one, "x"); v != 1 || err != nil {
+		t.Fatalf("version %d, %v", v, err)
+	}
+
+	err := two.Update(t.Context(), func(c fhir.Change) error {
+		for i := range 1500 {
+			e := fhirtest.Entry(t, 0, "Observation", fmt.Sprint(i), 1, "final")
+			if _, err := c.Put(t.Context(), e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = putObservation(t, two, "x", 1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := version(t, one, "x"); v != 2 || err != nil {
+		t.Errorf("afterwards: version %d, %v", v, err)
 	}
 }
