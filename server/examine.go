@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"net/url"
@@ -61,7 +62,11 @@ func (c Config) Warnings(now time.Time) []string {
 	}
 	out = append(out, endingMembers(m.communities, now)...)
 	if postgres.IsURL(c.Data) {
-		out = append(out, storage{c}.database().Warnings()...)
+		database := storage{c}.database()
+		out = append(out, database.Warnings()...)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		out = append(out, database.Shortage(ctx)...)
 	}
 	return append(out, labWarnings(c.Lab)...)
 }

@@ -1,12 +1,15 @@
 package postgres
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"net/url"
 	"regexp"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"fhirdest.example/certs/netname"
@@ -78,4 +81,41 @@ func (c Config) Place() string {
 	}
 	at := net.JoinHostPort(settings.Host, fmt.Sprint(settings.Port))
 	return at + ", database " + settings.Database
+}
+
+// apart is how many connections a destination has beside those of its three stores: for
+// its presence, the lists' notifications, and what one does for all.
+const apart = 3
+
+// Shortage returns a warning when the database accepts fewer connections than this
+// destination and those that run on it may open; nothing when it accepts enough, or
+// cannot be asked.
+func (c Config) Shortage(ctx context.Context) []string {
+	settings, err := c.parse("public")
+	if err != nil {
+		return nil
+	}
+	conn, err := pgx.ConnectConfig(ctx, settings.ConnConfig)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+
+	var accepted, others int
+	err = conn.QueryRow(ctx, `select current_setting('max_connections')::int
+			- current_setting('superuser_reserved_connections')::int,
+		(select count(distinct application_name) from pg_stat_activity
+			where datname = current_database() and application_name like 'destination %'
+			and application_name <> 'destination ' || $1)`, c.Name).Scan(&accepted, &others)
+	if err != nil {
+		return nil
+	}
+
+	each := len(schemas)*cmp.Or(c.Connections, defaultConnections) + apart
+	if need := (others + 1) * each; need > accepted {
+		return []string{fmt.Sprintf("the database accepts %d connections, and %d destinations may open %d: "+
+			"requests that find none get 503; raise max_connections, or lower postgres.connections", accepted,
+			others+1, need)}
+	}
+	return nil
 }

@@ -173,3 +173,28 @@ func run(t *testing.T, name string, args ...string) {
 		t.Fatalf("%s: %v: %s", name, err, text)
 	}
 }
+
+// Who may open more connections than the database accepts is warned, and the others that
+// run count.
+func TestShortageOfConnections(t *testing.T) {
+	c := postgres.Config{
+		URL:         postgrestest.New(t),
+		Name:        "east",
+		Connections: 50,
+	}
+	if list := c.Shortage(t.Context()); len(list) > 0 {
+		t.Errorf("one alone: %q", list)
+	}
+
+	other := c
+	other.Name = "west"
+	presence, err := postgres.Appear(t.Context(), other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer presence.Close()
+	list := c.Shortage(t.Context())
+	if len(list) != 1 || !strings.Contains(list[0], "2 destinations may open 306") {
+		t.Errorf("with another one: %q", list)
+	}
+}
