@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,6 +21,8 @@ import (
 	"fhirdest.example/fhir/tree"
 	"fhirdest.example/fhir/validate"
 	"fhirdest.example/server/bolt"
+	"fhirdest.example/server/postgres"
+	"fhirdest.example/server/postgres/postgrestest"
 	"fhirdest.example/udap/trace"
 )
 
@@ -28,11 +31,38 @@ const (
 	privateBase = "https://private.test:9443/acme/fhir"
 )
 
-// env is a service over a real file. Its tokens are scopes written with
+func TestMain(m *testing.M) { postgrestest.Main(m) }
+
+// openStore returns an empty store: a file, or a database when the environment variable
+// DESTINATION_STORE is "postgres".
+func openStore(t testing.TB) fhir.Store {
+	t.Helper()
+	var s interface {
+		fhir.Store
+		Close() error
+	}
+	var err error
+	if os.Getenv("DESTINATION_STORE") == "postgres" {
+		s, err = postgres.OpenFHIR(t.Context(), postgres.Config{
+			URL:  postgrestest.New(t),
+			Name: "one",
+		})
+	} else {
+		s, err = bolt.OpenFHIR(filepath.Join(t.TempDir(), "fhir.bolt"), bolt.Options{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// env is a service over a real store. Its tokens are scopes written with
 // spaces: "Bearer system/*.rs".
 type env struct {
 	t     testing.TB
-	store *bolt.FHIR
+	store fhir.Store
 	h     http.Handler
 	now   time.Time
 
@@ -41,11 +71,7 @@ type env struct {
 
 func newEnv(t testing.TB, patients int) *env {
 	t.Helper()
-	st, err := bolt.OpenFHIR(filepath.Join(t.TempDir(), "fhir.bolt"), bolt.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
+	st := openStore(t)
 	w := &env{t: t, store: st, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	c := fhir.Config{
 		PublicBase:  publicBase,
