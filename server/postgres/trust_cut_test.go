@@ -306,7 +306,20 @@ func TestTrustNetworkHolds(t *testing.T) {
 	direct := openAt(t, at)
 	c, through := newCutter(t, at)
 	s := openAt(t, through)
-	if err := s.Spend(t.Context(), storetest.Spend("warm")); err != nil {
+	if _, _, err := s.Register(t.Context(), storetest.Spend("warm"), oauth.Registration{
+		ID:        "c",
+		Community: "urn:a",
+		Client:    "https://c.test",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	hash := oauth.Hash{1}
+	handle, err := s.Issue(t.Context(), storetest.Spend("token"), oauth.Token{ // of others some are refused from memory
+		Hash:     hash,
+		ClientID: "c",
+		Expires:  storetest.Start.Add(time.Hour),
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 
@@ -315,7 +328,7 @@ func TestTrustNetworkHolds(t *testing.T) {
 	var calls sync.WaitGroup
 	for name, call := range map[string]func() error{
 		"spend":   func() error { return s.Spend(t.Context(), storetest.Spend("held")) },
-		"live":    func() error { _, err := s.Live(t.Context(), oauth.Handle{}, oauth.Hash{}); return err },
+		"live":    func() error { _, err := s.Live(t.Context(), handle, hash); return err },
 		"grants":  func() error { _, err := s.Grants(t.Context(), "person"); return err },
 		"session": func() error { _, err := s.People().Session(t.Context(), people.SessionID{}); return err },
 	} {
