@@ -139,7 +139,6 @@ func TestCopiesAtTwoDestinations(t *testing.T) {
 	for _, ahead := range []time.Duration{0, 30 * time.Second} {
 		t.Run("ahead "+ahead.String(), func(t *testing.T) {
 			e, both, tapped := onTwo(t, ahead)
-			a := e.app("https://client.test/app")
 			s := e.Session(e.A, e.Client(e.A, "https://machine.test/app"), "system/Patient.rs")
 			proofs, err := client.NewProofs()
 			if err != nil {
@@ -173,12 +172,14 @@ func TestCopiesAtTwoDestinations(t *testing.T) {
 					return func() { _, _ = s.Client.Get(ctx, "Patient", s.Token.Access) }
 				},
 				"code": func() func() {
+					a := e.app("https://code.test/app") // of its own: consent is remembered
 					b := e.browser()
 					b.allow(a.authorize(scopes), "alice")
 					code := b.code()
 					return func() { _, _ = a.exchange(code, scopes) }
 				},
 				"refresh token": func() func() {
+					a := e.app("https://refresh.test/app")
 					token := a.tokens("alice", "", scopes+" offline_access")
 					return func() { _, _ = a.refresh(token) }
 				},
