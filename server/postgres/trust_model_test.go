@@ -27,7 +27,27 @@ import (
 // issued them.
 type modelStore struct {
 	oauth.Store
+
+	mu     sync.Mutex // guards tokens
 	tokens map[int]oauth.TokenKey
+}
+
+// issued remembers the token that a call got.
+func (st *modelStore) issued(call int, h oauth.Handle, hash oauth.Hash) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.tokens[call] = oauth.TokenKey{
+		Handle: h,
+		Hash:   hash,
+	}
+}
+
+// token returns the token that a call got, if any.
+func (st *modelStore) token(call int) (oauth.TokenKey, bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	k, ok := st.tokens[call]
+	return k, ok
 }
 
 // modelOp is one call, the same on both sides. It returns what is to be compared.
@@ -139,10 +159,7 @@ func (m *modelRun) op(ctx context.Context) modelOp {
 		return modelOp{"issue", func(st *modelStore) string {
 			h, err := st.Issue(ctx, s, token)
 			if err == nil {
-				st.tokens[n] = oauth.TokenKey{
-					Handle: h,
-					Hash:   token.Hash,
-				}
+				st.issued(n, h, token.Hash)
 			}
 			return outcome(err)
 		}}
@@ -163,7 +180,7 @@ func (m *modelRun) op(ctx context.Context) modelOp {
 	default:
 		used, owner := m.IntN(m.n), m.someID()
 		return modelOp{"revoke", func(st *modelStore) string {
-			k := st.tokens[used]
+			k, _ := st.token(used) // zero: there is none
 			return outcome(st.Revoke(ctx, s, owner, k.Handle, k.Hash))
 		}}
 	}
@@ -205,16 +222,13 @@ func (m *modelRun) exchange(ctx context.Context, s oauth.Spend, id oauth.GrantID
 				Grant: &next,
 				Token: token,
 			}
-			if k, issued := st.tokens[dropped]; how == 1 && issued {
+			if k, issued := st.token(dropped); how == 1 && issued {
 				c.Drop = &k
 			}
 			return c
 		})
 		if err == nil {
-			st.tokens[n] = oauth.TokenKey{
-				Handle: h,
-				Hash:   token.Hash,
-			}
+			st.issued(n, h, token.Hash)
 		}
 		return outcome(err)
 	}}
@@ -233,7 +247,7 @@ func (m *modelRun) state(t *testing.T, st *modelStore) string {
 		}
 	}
 	for n := range m.n + 1 {
-		if k, issued := st.tokens[n]; issued {
+		if k, issued := st.token(n); issued {
 			held, err := st.Live(t.Context(), k.Handle, k.Hash)
 			if err != nil {
 				t.Fatal(err)
