@@ -53,16 +53,13 @@ const (
 	mostReads  = 512
 )
 
-// trustParameters are those of the connections. Every statement looks rows up by a key
-// or reads a part of an index: a plan that was made when a table was small must not
-// read it whole later. A destination that is cut off while it has the lock loses it
-// soon: between its two round trips it only computes.
+// trustParameters are those of the connections beside sessionPlans. Every statement
+// looks rows up by a key or reads a part of an index: a plan that was made when a table
+// was small must not read it whole later. A destination that is cut off while it has
+// the lock loses it soon: between its two round trips it only computes.
 var trustParameters = map[string]string{
-	"plan_cache_mode":                     "force_generic_plan",
-	"enable_seqscan":                      "off",
 	"enable_hashjoin":                     "off",
 	"enable_mergejoin":                    "off",
-	"jit":                                 "off",
 	"idle_in_transaction_session_timeout": "3s",
 	"lock_timeout":                        "4s",
 }
