@@ -235,10 +235,11 @@ func TestProofOnceAtToken(t *testing.T) {
 	for range 20 {
 		form := h.form()
 		wg.Go(func() {
+			// The last trace may be another request's: only the answer is this one's.
 			if a := h.ask(form, proof); a.status == 200 {
 				accepted.Add(1)
-			} else {
-				h.checkRefusal("race", a, "invalid_dpop_proof")
+			} else if a.status != 400 || a.text("error") != "invalid_dpop_proof" {
+				t.Errorf("race: %d %s", a.status, a.body)
 			}
 		})
 	}
