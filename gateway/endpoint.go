@@ -34,6 +34,7 @@ type endpointKey struct {
 // without an answer.
 type outage struct {
 	failures int // that each doubled the time until the next attempt
+	earlier  int // those before it was last in service, where it gave no answer then
 	reason   string
 	since    time.Time
 	last     time.Time // attempt that failed
@@ -128,7 +129,7 @@ func (s *endpoints) failed(e *endpoint, reason string, now time.Time, retry time
 		return o.due.Sub(now)
 	}
 
-	wait := retry << min(o.failures, 16)
+	wait := retry << min(o.earlier+o.failures, 16)
 	wait = min(wait, max(retry, longestRetry))
 	o.failures++
 	o.due = now.Add(wait)
@@ -141,8 +142,18 @@ func (s *endpoints) accepted(e *endpoint) outage {
 	defer s.mu.Unlock()
 
 	before := e.outage
-	e.outage = outage{trying: before.trying}
+	e.outage = outage{
+		earlier: before.earlier + before.failures,
+		trying:  before.trying,
+	}
 	return before
+}
+
+// proven notes that e gave an answer on a new connection: to accept one is not enough.
+func (s *endpoints) proven(e *endpoint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.outage.earlier = 0
 }
 
 // out returns the outage of e; without failures it is in service.
@@ -212,7 +223,8 @@ func (g *Gateway) tryOutages(t *table) {
 	}
 }
 
-// try makes a connection to e and closes it again.
+// try makes a connection to e and closes it again. It ends the outage when e keeps the
+// connection open for a while: one that closes it would cost a client its answer.
 func (g *Gateway) try(r *route, e *endpoint) {
 	defer g.endpoints.tried(e)
 	if g.janitor.draining.Load() || !g.ups.reserve(g.state.Load().maxUpstreams) {
@@ -227,14 +239,31 @@ func (g *Gateway) try(r *route, e *endpoint) {
 	e.open.Add(1)
 	defer e.open.Add(-1)
 	u, f := g.connect(r, e, &d, peers{})
-	switch {
-	case f == nil:
+	if f == nil {
+		f = g.stays(u, &d)
 		d.writes(&g.janitor, u.raw, lingerPause)
 		u.tls.Close()
+	}
+
+	switch {
+	case f == nil:
 		g.noteAccepted(r, e)
 	case f.ofNextHop():
 		g.noteRefusal(r, e, f)
 	}
+}
+
+// stays waits whether the next hop closes a new connection, or sends something unasked.
+func (g *Gateway) stays(u *upstream, d *deadline) *fault {
+	d.idles(&g.janitor, u.raw, lingerPause)
+	_, err := u.tls.Read(make([]byte, 1))
+	switch {
+	case d.over():
+		return nil
+	case err == nil:
+		return faultAnswer.because("it sends before it is asked", nil)
+	}
+	return faultClosed.because("it closes new connections", err)
 }
 
 // Outage is an address of a next hop that did not accept its last connection. Where the

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// An address that stays dead is tried ever more seldom, up to a minute; failures of attempts
-// that were under way together count as one.
+// An address that stays dead is tried ever more seldom, up to a minute, until it has given an
+// answer; failures of attempts that were under way together count as one.
 func TestRetryDoubles(t *testing.T) {
 	for retry, want := range map[time.Duration][]time.Duration{
 		10 * time.Second: {10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute},
@@ -47,6 +47,11 @@ func TestRetryDoubles(t *testing.T) {
 			if since := s.accepted(e).since; !since.Equal(time.Unix(1e9, 0)) || s.out(e).failures > 0 {
 				t.Errorf("it was out since %v", since)
 			}
+			if got, most := s.failed(e, "x", now, retry), want[len(want)-1]; got != most {
+				t.Errorf("the next outage, before an answer, is %v, want %v", got, most)
+			}
+			s.accepted(e)
+			s.proven(e)
 			if got := s.failed(e, "x", now, retry); got != want[0] {
 				t.Errorf("the next outage is %v, want %v", got, want[0])
 			}

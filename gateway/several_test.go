@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,9 +168,9 @@ func TestAddressThatDoesNotAccept(t *testing.T) {
 			live := []*backend{newBackend(t, ok)}
 			w := newEnv(t, live[0], func(cfg *gateway.Config) {
 				several(live, dead)(cfg)
-				cfg.Times.Connect = briefly
-				if name == "refused" { // nothing else needs to be short
-					cfg.Times.Connect = patience
+				cfg.Times.Connect = patience
+				if name == "silent" { // the live address must answer within it, too
+					cfg.Times.Connect = 2 * time.Second
 				}
 			})
 
@@ -224,6 +225,42 @@ func TestAddressThatClosesItsConnections(t *testing.T) {
 			}
 			if n := requests(all); n[0] > 1 || n[1] != answered {
 				t.Errorf("%v requests arrived", n)
+			}
+		})
+	}
+}
+
+// An address that shakes hands and then closes its connections, or sends something unasked,
+// is not let in again by an attempt: no client has to find that out.
+func TestAddressThatClosesStaysOut(t *testing.T) {
+	for name, c := range map[string]struct{ sends, reason string }{
+		"closes": {"", "it closes new connections"},
+		"sends":  {"HTTP/1.1 400 Bad Request\r\n\r\n", "it sends before it is asked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := []*backend{newBackend(t, ok), newBackend(t, ok)}
+			all[0].listener.Close()
+			w := newEnv(t, all[0], func(cfg *gateway.Config) {
+				several(all)(cfg)
+				cfg.Times.Retry = time.Millisecond
+			})
+			for range 2 {
+				w.session().get()
+			}
+
+			var attempts atomic.Int64
+			all[0].listen(t, all[0].addr, func(conn net.Conn) {
+				attempts.Add(1)
+				io.WriteString(conn, c.sends)
+			})
+			eventually(t, "it is tried twice", func() bool { return attempts.Load() > 1 })
+			for range 4 {
+				if got := w.session().get(); got != 200 {
+					t.Errorf("answered %d", got)
+				}
+			}
+			if out := w.gw.Outages(); len(out) != 1 || out[0].Reason != c.reason {
+				t.Errorf("out: %+v", out)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/sha256"
 	"hash"
+	"sync"
 	"time"
 
 	"fhirdest.example/gateway/wire"
@@ -98,4 +99,61 @@ func (t *tally) fill(m *wire.Message) {
 	if t.split {
 		t.out.Sum(m.Out.Sum[:0])
 	}
+}
+
+// owe announces a message to the evidence before its first byte goes out: a gateway that is
+// killed before it has written the line then still owes it.
+func (x *exchange) owe(t *tally) {
+	if !t.off && !t.owed {
+		t.owed = true
+		x.g.evidence.Owe(1)
+	}
+}
+
+// recordRequest writes the request's line, once.
+func (x *exchange) recordRequest() {
+	if x.recorded {
+		return
+	}
+	x.recorded = true
+	x.g.metrics.count(&x.request, false)
+	x.record(&x.request, 0)
+}
+
+// recordResponse writes an answer's line.
+func (x *exchange) recordResponse(status int) {
+	x.g.metrics.count(&x.response, true)
+	x.record(&x.response, status)
+}
+
+// lines holds what Record is given, which would otherwise be allocated for each message.
+var lines = sync.Pool{New: func() any { return new(wire.Message) }}
+
+func (x *exchange) record(t *tally, status int) {
+	if t.off {
+		return
+	}
+
+	m := lines.Get().(*wire.Message)
+	defer lines.Put(m)
+	*m = wire.Message{
+		Conn:     x.id,
+		Seq:      x.seq,
+		Method:   x.method,
+		Status:   status,
+		Response: status > 0,
+	}
+
+	if r := x.way.route; r != nil {
+		m.Route = r.Name
+		if x.asked && r.several() {
+			m.Address = x.endpoint.address
+		}
+	}
+
+	t.fill(m)
+
+	// One that was cut was not only mapped.
+	m.Mapped = x.rewritten != nil && status == 0 && m.Out.Bytes == m.In.Bytes+x.grown
+	x.g.evidence.Record(m)
 }
