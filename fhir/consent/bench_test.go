@@ -1,10 +1,10 @@
 package consent_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,19 +13,27 @@ import (
 	"fhirdest.example/fhir/async/asyncenv"
 	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/sample"
+	"fhirdest.example/scripts/measure"
 )
 
 // The size of the comparison: so many patients have some 100,000 resources.
 const (
 	benchPatients = 1500
 	benchConsents = 1000
-	benchRounds   = 41
 )
+
+// options are those of scripts/bench-consents, behind -args.
+var options = flags()
+
+func flags() *measure.Options {
+	o := &measure.Options{}
+	o.Flags(flag.CommandLine, 41)
+	return o
+}
 
 // BenchmarkReads compares the rate of reads and searches for treatment with that of the
 // same store without any Consent in force and without a policy on labels, by turns in
-// one run: the median of the rounds' ratios is what counts. scripts/bench-consents runs
-// it.
+// one run. scripts/bench-consents runs it.
 func BenchmarkReads(b *testing.B) {
 	with := asyncenv.New(b, func(e *asyncenv.Env) {
 		e.Change = func(c *fhir.Config) { c.Labels = benchLabels }
@@ -44,6 +52,7 @@ func BenchmarkReads(b *testing.B) {
 	settle(b, without, func(string) string { return "inactive" })
 	settle(b, with, func(string) string { return "active" })
 
+	r := measure.NewRun()
 	for name, path := range map[string]string{
 		"read":                  "/Observation/ID-heart-1",
 		"search of a patient":   "/Observation?patient=ID&_count=20",
@@ -52,17 +61,21 @@ func BenchmarkReads(b *testing.B) {
 		"search of all, a code": "/Observation?code=718-7&_count=20",
 	} {
 		b.Run(name, func(b *testing.B) {
-			const n = 50
-			var ratios, times []float64
-			for range benchRounds {
-				bare := ask(b, without, path, n)
-				ours := ask(b, with, path, n)
-				ratios = append(ratios, float64(bare)/float64(ours))
-				times = append(times, float64(ours)/n/1e3)
+			side := func(name string, e *asyncenv.Env) measure.Side {
+				return measure.Side{
+					Name: name,
+					Do:   func() (measure.Values, error) { return ask(b, e, path, 50), nil },
+				}
 			}
-			b.ReportMetric(median(ratios), "of-the-rate")
-			b.ReportMetric(median(times), "us/request")
+			err := r.Turns(name, options.Rounds, side("without", without), side("with", with))
+			if err != nil {
+				b.Fatal(err)
+			}
 		})
+	}
+
+	if err := options.Finish(os.Stdout, r); err != nil {
+		b.Fatal(err)
 	}
 }
 
@@ -95,18 +108,16 @@ func settle(b *testing.B, e *asyncenv.Env, status func(id string) string) {
 	}
 }
 
-func ask(b *testing.B, e *asyncenv.Env, path string, n int) time.Duration {
-	began := time.Now()
+func ask(b *testing.B, e *asyncenv.Env, path string, n int) measure.Values {
+	began, before := time.Now(), measure.CPU()
 	for i := range n {
 		p := sample.PatientID(i * 7 % benchConsents)
 		if w := e.Do("GET", strings.ReplaceAll(path, "ID", p), treatment, ""); w.Code != 200 {
 			b.Fatal(fmt.Sprint(w.Code, w.Body))
 		}
 	}
-	return time.Since(began)
-}
-
-func median(all []float64) float64 {
-	slices.Sort(all)
-	return all[len(all)/2]
+	return measure.Values{
+		measure.PerSecond: float64(n) / time.Since(began).Seconds(),
+		measure.CPUMicros: float64((measure.CPU() - before).Microseconds()) / float64(n),
+	}
 }

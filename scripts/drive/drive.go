@@ -9,13 +9,14 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"fhirdest.example/fhir/sample"
+	"fhirdest.example/scripts/measure"
 )
 
 // Token is the bearer token of requests that have one.
@@ -92,19 +93,85 @@ func (r Requests) bundle() string {
 	return `{"resourceType":"Bundle","type":"transaction","entry":[` + strings.Join(entries, ",") + `]}`
 }
 
-// Rate is what one measurement gave.
-type Rate struct {
-	PerSecond float64
-	CPU       float64 // microseconds of both sides' processor time per request
+// Kind is a kind of requests that servers are compared by.
+type Kind struct {
+	Name    string
+	Clients int // connections
+	Next    func(Requests) []byte
 }
 
-// CPU is the processor time that this process has used.
-func CPU() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
+// Kinds returns the kinds that every FHIR benchmark has.
+func Kinds() []Kind {
+	return []Kind{
+		{"read", 32, Requests.Read},
+		{"search of 20", 32, Requests.Search},
+		{"create", 32, Requests.Create},
+		{"transaction of 10", 8, Requests.Transaction},
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// Server is one that answers such requests.
+type Server struct {
+	Name    string
+	Address string
+	Requests
+	// CPU returns the processor time that server and load have used; nil: this process
+	// is both.
+	CPU func() time.Duration
+}
+
+// Turns compares servers by every kind of requests that o wants, for so long in each
+// round. The names of the cases begin with prefix.
+func Turns(r *measure.Run, o *measure.Options, d time.Duration, prefix string, servers ...Server) error {
+	for _, k := range Kinds() {
+		if !o.Wants(k.Name) {
+			continue
+		}
+
+		var sides []measure.Side
+		for _, s := range servers {
+			sides = append(sides, measure.Side{
+				Name: s.Name,
+				Do: func() (measure.Values, error) {
+					return Run(s.Address, k.Clients, d, func() []byte { return k.Next(s.Requests) }, s.CPU)
+				},
+			})
+		}
+
+		if err := r.Turns(prefix+k.Name, o.Rounds, sides...); err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// Goals sets the least ratios of the rates of one server to those of another, by the
+// name of the kind, for the kinds that o wants.
+func Goals(r *measure.Run, o *measure.Options, prefix, server, of string, least map[string]float64) {
+	for _, k := range Kinds() {
+		if least[k.Name] == 0 || !o.Wants(k.Name) {
+			continue
+		}
+		r.Goals(measure.Goal{
+			Case:  prefix + k.Name,
+			Unit:  measure.PerSecond,
+			Side:  server,
+			Of:    of,
+			Least: least[k.Name],
+		})
+	}
+}
+
+// PatientsFor returns how many patients of the sample have about that many resources.
+func PatientsFor(resources int) (int, error) {
+	const some = 50
+	n := 0
+	err := sample.Generate(some, func(string, string, []byte) error {
+		n++
+		return nil
+	})
+	return max(1, resources*some/max(n, 1)), err
 }
 
 // Run sends requests over that many connections for a while and returns how many were
@@ -112,9 +179,9 @@ func CPU() time.Duration {
 // sides have used; nil: that of this process.
 func Run(
 	addr string, clients int, d time.Duration, next func() []byte, cpu func() time.Duration,
-) (Rate, error) {
+) (measure.Values, error) {
 	if cpu == nil {
-		cpu = CPU
+		cpu = measure.CPU
 	}
 
 	var done atomic.Int64
@@ -134,13 +201,13 @@ func Run(
 
 	wg.Wait()
 	if err, ok := failed.Load().(error); ok {
-		return Rate{}, err
+		return nil, err
 	}
 
 	n := float64(done.Load())
-	return Rate{
-		n / time.Since(start).Seconds(),
-		float64((cpu() - before).Microseconds()) / n,
+	return measure.Values{
+		measure.PerSecond: n / time.Since(start).Seconds(),
+		measure.CPUMicros: float64((cpu() - before).Microseconds()) / n,
 	}, nil
 }
 
@@ -196,15 +263,4 @@ func readAnswer(r *bufio.Reader) error {
 
 	_, err := r.Discard(length)
 	return err
-}
-
-// Median takes the middle of each figure by itself.
-func Median(all []Rate) Rate {
-	var perSecond, cpu []float64
-	for _, r := range all {
-		perSecond, cpu = append(perSecond, r.PerSecond), append(cpu, r.CPU)
-	}
-	slices.Sort(perSecond)
-	slices.Sort(cpu)
-	return Rate{perSecond[len(all)/2], cpu[len(all)/2]}
 }

@@ -51,7 +51,7 @@ func newEnv(out io.Writer, resources int) (*env, error) {
 	w.closers = append(w.closers, func() error {
 		return os.RemoveAll(dir)
 	})
-	patients, err := patientsFor(resources)
+	patients, err := drive.PatientsFor(resources)
 	if err != nil {
 		return w, err
 	}
@@ -65,16 +65,6 @@ func newEnv(out io.Writer, resources int) (*env, error) {
 	}
 
 	return w, w.startBare(patients)
-}
-
-// patientsFor finds how many patients have that many resources.
-func patientsFor(resources int) (int, error) {
-	n := 0
-	err := sample.Generate(50, func(string, string, []byte) error {
-		n++
-		return nil
-	})
-	return max(1, resources*50/max(n, 1)), err
 }
 
 func (w *env) startOurs(out io.Writer, patients int) error {

@@ -5,72 +5,70 @@ import (
 	"crypto/tls"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fhirdest.example/scripts/measure"
 )
 
 // measurement gives figures for one target.
 type measurement struct {
-	name string
-	run  func(h *env, t *target, d time.Duration) map[string]float64
+	name  string // on the command line
+	title string // its case
+	run   func(h *env, t *target, d time.Duration) measure.Values
 }
+
+// Cases.
+const (
+	load32     = "200 bytes, 32 clients"
+	load256    = "200 bytes, 256 clients"
+	load64K    = "64 KiB, 32 clients"
+	load10M    = "10 MiB, 4 clients"
+	lowRate    = "latency at 400 requests a second"
+	connecting = "new connections"
+	idling     = "500 idle clients"
+
+	megabytes = "MB/s"
+)
 
 var measurements = []measurement{
-	{"32", func(h *env, t *target, d time.Duration) map[string]float64 {
-		r := h.load(t, 32, 200, d)
-		return map[string]float64{
-			rows[0]: r.perSecond,
-			rows[1]: r.cpu,
+	{"32", load32, func(h *env, t *target, d time.Duration) measure.Values {
+		return h.load(t, 32, 200, d)
+	}},
+	{"256", load256, func(h *env, t *target, d time.Duration) measure.Values {
+		v := h.load(t, 256, 200, d)
+		if v != nil {
+			v["MB busy"] = resident(t)
 		}
+		return v
 	}},
-	{"256", func(h *env, t *target, d time.Duration) map[string]float64 {
-		r := h.load(t, 256, 200, d)
-		return map[string]float64{
-			rows[2]:  r.perSecond,
-			rows[3]:  r.cpu,
-			rows[13]: rss(t),
-		}
+	{"64k", load64K, func(h *env, t *target, d time.Duration) measure.Values {
+		return h.load(t, 32, 64<<10, d)
 	}},
-	{"64k", func(h *env, t *target, d time.Duration) map[string]float64 {
-		r := h.load(t, 32, 64<<10, d)
-		return map[string]float64{
-			rows[4]: r.perSecond * 65536 / 1e6,
-			rows[5]: r.cpu,
-		}
+	{"10m", load10M, func(h *env, t *target, d time.Duration) measure.Values {
+		return h.load(t, 4, 10<<20, d)
 	}},
-	{"10m", func(h *env, t *target, d time.Duration) map[string]float64 {
-		r := h.load(t, 4, 10<<20, d)
-		return map[string]float64{rows[6]: r.perSecond * 10 * 1048576 / 1e6}
-	}},
-	{"latency", (*env).latency},
-	{"connections", (*env).connections},
-	{"idle", (*env).idle},
-}
-
-// loaded is the outcome of a load.
-type loaded struct {
-	perSecond float64
-	cpu       float64 // µs of the target's processor time per request
+	{"latency", lowRate, (*env).latency},
+	{"connections", connecting, (*env).connections},
+	{"idle", idling, (*env).idle},
 }
 
 // load has so many clients ask for answers of a size, one after another, on
 // connections that are kept.
-func (h *env) load(t *target, clients, size int, d time.Duration) loaded {
+func (h *env) load(t *target, clients, size int, d time.Duration) measure.Values {
 	var conns []*asker
 	for range clients {
 		a, err := h.dial(t)
 		if err != nil {
-			return loaded{}
+			return nil
 		}
 		defer a.conn.Close()
 
 		if a.ask(size) != nil {
-			return loaded{}
+			return nil
 		}
 		conns = append(conns, a)
 	}
@@ -96,7 +94,14 @@ func (h *env) load(t *target, clients, size int, d time.Duration) loaded {
 	wg.Wait()
 	took := time.Since(start)
 	n := float64(total.Load())
-	return loaded{n / took.Seconds(), (cpuTime(t) - before).Seconds() * 1e6 / n}
+	v := measure.Values{
+		measure.PerSecond: n / took.Seconds(),
+		measure.CPUMicros: (cpuTime(t) - before).Seconds() * 1e6 / n,
+	}
+	if size >= 64<<10 {
+		v[megabytes] = n * float64(size) / took.Seconds() / 1e6
+	}
+	return v
 }
 
 // asker is one client's connection.
@@ -154,7 +159,7 @@ func (a *asker) ask(size int) error {
 }
 
 // latency asks at a fixed low rate on connections that are kept.
-func (h *env) latency(t *target, d time.Duration) map[string]float64 {
+func (h *env) latency(t *target, d time.Duration) measure.Values {
 	const clients, each = 8, 50 // together 400 a second
 	var mu sync.Mutex
 	var all []time.Duration
@@ -198,14 +203,14 @@ func (h *env) latency(t *target, d time.Duration) map[string]float64 {
 	us := func(q float64) float64 {
 		return float64(all[int(q*float64(len(all)-1))].Microseconds())
 	}
-	return map[string]float64{
-		"p50": us(0.5),
-		"p99": us(0.99),
+	return measure.Values{
+		"p50 µs": us(0.5),
+		"p99 µs": us(0.99),
 	}
 }
 
 // connections makes new ones, each with one request.
-func (h *env) connections(t *target, d time.Duration) map[string]float64 {
+func (h *env) connections(t *target, d time.Duration) measure.Values {
 	var total atomic.Int64
 	var wg sync.WaitGroup
 	before, start := cpuTime(t), time.Now()
@@ -230,14 +235,14 @@ func (h *env) connections(t *target, d time.Duration) map[string]float64 {
 
 	wg.Wait()
 	n := float64(total.Load())
-	return map[string]float64{
-		rows[9]:  n / time.Since(start).Seconds(),
-		rows[10]: (cpuTime(t) - before).Seconds() * 1e3 / n,
+	return measure.Values{
+		measure.PerSecond: n / time.Since(start).Seconds(),
+		measure.CPUMicros: (cpuTime(t) - before).Seconds() * 1e6 / n,
 	}
 }
 
 // idle starts the target anew and holds idle clients that have each asked once.
-func (h *env) idle(t *target, _ time.Duration) map[string]float64 {
+func (h *env) idle(t *target, _ time.Duration) measure.Values {
 	if t.name == "direct" || len(t.pids) > 1 {
 		return nil
 	}
@@ -256,7 +261,7 @@ func (h *env) idle(t *target, _ time.Duration) map[string]float64 {
 	*t = *fresh
 	time.Sleep(300 * time.Millisecond)
 	const clients = 500
-	atStart := rss(t)
+	atStart := resident(t)
 
 	for range clients {
 		a, err := h.dial(t)
@@ -269,9 +274,9 @@ func (h *env) idle(t *target, _ time.Duration) map[string]float64 {
 	}
 
 	time.Sleep(5 * time.Second) // what is not needed any more goes back
-	return map[string]float64{
-		rows[11]: atStart,
-		rows[12]: (rss(t) - atStart) * 1000 / clients,
+	return measure.Values{
+		"MB at start": atStart,
+		"KB a client": (resident(t) - atStart) * 1000 / clients,
 	}
 }
 
@@ -287,51 +292,8 @@ func (h *env) end(t *target) {
 	}
 }
 
-// family is the target's processes with their children.
-func family(t *target) (pids []int) {
-	pids = append(pids, t.pids...)
-	for _, p := range t.pids {
-		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p))
-		for _, f := range files {
-			b, _ := os.ReadFile(f)
-			for _, c := range strings.Fields(string(b)) {
-				n, _ := strconv.Atoi(c)
-				pids = append(pids, n)
-			}
-		}
-	}
-
-	return pids
-}
-
 // cpuTime is the processor time that the target has used.
-func cpuTime(t *target) (sum time.Duration) {
-	for _, p := range family(t) {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
-		_, rest, _ := strings.Cut(string(b), ") ")
-		f := strings.Fields(rest)
-		if len(f) < 13 {
-			continue
-		}
+func cpuTime(t *target) time.Duration { return measure.CPUOf(t.pids...) }
 
-		user, _ := strconv.Atoi(f[11])
-		system, _ := strconv.Atoi(f[12])
-		sum += time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
-	}
-
-	return sum
-}
-
-// rss is the target's resident memory in MB.
-func rss(t *target) (sum float64) {
-	for _, p := range family(t) {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p))
-		f := strings.Fields(string(b))
-		if len(f) > 2 {
-			all, _ := strconv.Atoi(f[1])
-			sum += float64(all*os.Getpagesize()) / 1e6
-		}
-	}
-
-	return sum
-}
+// resident is the target's memory in MB.
+func resident(t *target) float64 { return float64(measure.MemoryOf(t.pids...).Resident) / 1e6 }

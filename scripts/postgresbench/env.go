@@ -8,14 +8,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/sample"
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/scripts/drive"
+	"fhirdest.example/scripts/measure"
 	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/postgres"
 	"fhirdest.example/server/postgres/local"
@@ -50,7 +49,7 @@ func newEnv(ctx context.Context, out io.Writer, resources int) (e *env, err erro
 	}
 	e.closers = append(e.closers, func() error { return os.RemoveAll(e.dir) })
 
-	patients, err := patientsFor(resources)
+	patients, err := drive.PatientsFor(resources)
 	if err != nil {
 		return e, err
 	}
@@ -63,16 +62,6 @@ func newEnv(ctx context.Context, out io.Writer, resources int) (e *env, err erro
 	}
 	e.postgres, err = e.startPostgres(ctx, out, patients)
 	return e, err
-}
-
-// patientsFor returns how many patients have about that many resources.
-func patientsFor(resources int) (int, error) {
-	n := 0
-	err := sample.Generate(50, func(string, string, []byte) error {
-		n++
-		return nil
-	})
-	return max(1, resources*50/max(n, 1)), err
 }
 
 func (e *env) startBolt(ctx context.Context, out io.Writer, patients int) (string, error) {
@@ -171,39 +160,9 @@ func (e *env) sizes(ctx context.Context, out io.Writer) error {
 
 // cpu returns the processor time that this process and the server have used.
 func (e *env) cpu() time.Duration {
-	total := drive.CPU()
-	if e.server == nil {
-		return total
-	}
-
-	of := strconv.Itoa(e.server.PID())
-	paths, _ := filepath.Glob("/proc/[0-9]*/stat") // none: not Linux
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		pid := filepath.Base(filepath.Dir(path))
-		_, rest, _ := strings.Cut(string(text), ") ")
-		f := strings.Fields(rest)
-		switch {
-		case len(f) < 15:
-		case pid == of:
-			total += ticks(f[11:15]) // with those of its processes that have ended
-		case f[1] == of:
-			total += ticks(f[11:13])
-		}
-	}
-	return total
-}
-
-// ticks adds up times in hundredths of a second.
-func ticks(fields []string) (total time.Duration) {
-	for _, f := range fields {
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err == nil {
-			total += time.Duration(n) * 10 * time.Millisecond
-		}
+	total := measure.CPU()
+	if e.server != nil {
+		total += measure.CPUOf(e.server.PID())
 	}
 	return total
 }

@@ -4,12 +4,11 @@
 // each request, and one that only reads the request and answers (the cost of
 // net/http and TLS).
 //
-// It prints the medians of the rounds; ratios of rates are taken within a round.
-// CPU time is the kernel's count for the server's process. "bare" is the
-// signature check alone, in the same run. "Whole" is a destination as
-// cmd/destination runs it, with framing, limits, metrics, log, decisions and
-// audit records. "Postgres" is the server on a PostgreSQL of its own, whose CPU time is
-// not in the figures. For a goal that is missed it prints the cost of each part.
+// CPU time is the kernel's count for the server's process. The floors of a token are the
+// signature check alone, net/http with TLS, and the commit, in the same run. "Whole" is a
+// destination as cmd/destination runs it, with framing, limits, metrics, log, decisions
+// and audit records. "PostgreSQL" is the server on a PostgreSQL of its own, whose CPU time
+// is not in the figures. -only has the names of the suites: oauth, bolt, server.
 package main
 
 import (
@@ -19,7 +18,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"runtime"
+
+	"fhirdest.example/scripts/measure"
 )
 
 func main() {
@@ -29,33 +31,40 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("tokenbench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	var o measure.Options
+	o.Flags(flags, 3)
 	requests := flags.Int("requests", 1000, "requests of each benchmark")
-	rounds := flags.Int("rounds", 3, "interleaved rounds")
-	postgres := flags.Bool("postgres", false, "only tokens, on PostgreSQL beside Bolt")
+	onPostgres := flags.Bool("postgres", false, "only tokens, on PostgreSQL beside Bolt")
 	if flags.Parse(args) != nil {
 		return 2
 	}
 
-	m := measurements{}
-	for range *rounds {
-		for _, suite := range suites(*requests, *postgres) {
+	r := measure.NewRun()
+	r.Goals(goals(*onPostgres)...)
+	for range o.Rounds {
+		round := benchmarks{}
+		for _, suite := range suites(*requests, *onPostgres) {
+			if !o.Wants(path.Base(suite.dir)) {
+				continue
+			}
+
 			out, err := suite.run(stderr)
 			if err == nil {
-				err = m.read(out)
+				err = round.read(out)
 			}
 			if err != nil {
 				fmt.Fprintf(stderr, "tokenbench: %s: %v\n%s", suite.dir, err, out)
 				return 1
 			}
 		}
+
+		round.add(r)
 	}
 
-	if *postgres {
-		m.printRates(stdout)
-		m.printPostgres(stdout)
-		return 0
+	if err := o.Finish(stdout, r); err != nil {
+		fmt.Fprintln(stderr, "tokenbench:", err)
+		return 1
 	}
-	m.print(stdout)
 	return 0
 }
 
@@ -66,8 +75,8 @@ type suite struct {
 	args, env    []string
 }
 
-func suites(n int, postgres bool) []suite {
-	if postgres {
+func suites(n int, onPostgres bool) []suite {
+	if onPostgres {
 		return []suite{{
 			dir:     "./server/oauth",
 			pattern: "Token/p256/32(-postgres)?$",
@@ -105,6 +114,7 @@ func (s suite) run(stderr io.Writer) ([]byte, error) {
 	cmd.Env = append(os.Environ(), s.env...)
 	var out bytes.Buffer
 	cmd.Stdout = &out
+
 	cmd.Stderr = stderr
 
 	err := cmd.Run()

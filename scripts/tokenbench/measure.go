@@ -5,22 +5,20 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"math"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
+
+	"fhirdest.example/scripts/measure"
 )
 
-// measurements holds the values of each benchmark and unit, one for each round.
-type measurements map[string]map[string][]float64
+// benchmarks holds the values of each benchmark by unit, of one round.
+type benchmarks map[string]map[string]float64
 
 var procs = regexp.MustCompile(`-\d+$`)
 
 // read adds the lines of one `go test -bench` run.
-func (m measurements) read(out []byte) error {
+func (m benchmarks) read(out []byte) error {
 	found := false
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for lines.Scan() {
@@ -31,7 +29,7 @@ func (m measurements) read(out []byte) error {
 
 		name := procs.ReplaceAllString(strings.TrimPrefix(fields[0], "Benchmark"), "")
 		if m[name] == nil {
-			m[name] = map[string][]float64{}
+			m[name] = map[string]float64{}
 		}
 
 		for i := 2; i+1 < len(fields); i += 2 {
@@ -39,7 +37,7 @@ func (m measurements) read(out []byte) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			m[name][fields[i+1]] = append(m[name][fields[i+1]], v)
+			m[name][fields[i+1]] = v
 		}
 
 		found = true
@@ -51,108 +49,138 @@ func (m measurements) read(out []byte) error {
 	return nil
 }
 
-// value returns the median of one benchmark's unit; NaN when it was not measured.
-func (m measurements) value(name, unit string) float64 {
-	return median(m[name][unit])
+// Sides of the cases.
+const (
+	floors    = "floors"    // signature, net/http with TLS, and commit: their sum
+	signature = "signature" // checked alone
+	transport = "http+TLS"  // net/http and TLS, with a constant answer
+	commit    = "commit"    // of a token, shared by up to 32
+	verifier  = "verifier"  // chain, CRLs, claims and trace, with the signature
+	ours      = "ours"
+	noSync    = "no sync"
+	plain     = "plain" // no cache, and a Bolt transaction for each request
+	postgres  = "PostgreSQL"
+)
+
+// tokenCase is the case of one kind of signature.
+type tokenCase struct{ kind, name string }
+
+var tokenCases = []tokenCase{
+	{"p256", "ES256 token, 32 connections"},
+	{"rsa2048", "RS256 token, 32 connections"},
 }
 
-// against returns the median, over the rounds, of the ratio of two rates.
-func (m measurements) against(name, other string) float64 {
-	a, b := m[name]["req/s"], m[other]["req/s"]
-	var ratios []float64
-	for i := range min(len(a), len(b)) {
-		ratios = append(ratios, a[i]/b[i])
-	}
-	return median(ratios)
-}
-
-func median(list []float64) float64 {
-	if len(list) == 0 {
-		return math.NaN()
-	}
-	sorted := slices.Sorted(slices.Values(list))
-	return sorted[(len(sorted)-1)/2]
-}
-
-// print writes a row for each benchmark, and then the goals.
-func (m measurements) print(w io.Writer) {
-	m.printRates(w)
-	for _, k := range []struct{ kind, name string }{
-		{"p256", "ES256 token"},
-		{"rsa2048", "RS256 token"},
-	} {
-		at32 := "Token/" + k.kind + "/32"
-		if !goal(w, k.name+", 32 connections: CPU against the bare signature", m.value(at32, "cpu/bare"), "<=",
-			1.5) {
-			m.parts(w, k.kind, k.name)
-		}
-		goal(w, k.name+", 32 connections: durable rate against sync off", m.against(at32, at32+
-			"-nosync"),
-			">=", 0.8)
-
-		goal(w, k.name+": rate against no cache, one transaction each", m.against(at32, at32+
-			"-plain"), ">=", 3)
+// add adds a round to a run.
+func (m benchmarks) add(r *measure.Run) {
+	for _, c := range tokenCases {
+		m.addToken(r, c)
 	}
 
-	m.printPostgres(w)
-	goal(w, "registrations per second, new P-256 leaves, durable", m.value("Register/p256/32-server", "req/s"),
-		">=", 2000)
-}
-
-// printPostgres writes the goal of a store on PostgreSQL.
-func (m measurements) printPostgres(w io.Writer) {
-	at32 := "Token/p256/32"
-	goal(w, "ES256 token, 32 connections: PostgreSQL against Bolt", m.against(at32+"-postgres", at32), ">=", 0.5)
-}
-
-// printRates writes a row for each benchmark.
-func (m measurements) printRates(w io.Writer) {
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		rate := m.value(name, "req/s")
-		switch {
-		case math.IsNaN(rate):
-		case strings.HasPrefix(name, "Whole"):
-			fmt.Fprintf(
-				w,
-				"%-24s %8.0f req/s %7.0f us CPU\n",
-				name,
-				rate,
-				m.value(name, "cpu-µs/req"),
-			)
-		default:
-			fmt.Fprintf(w, "%-24s %8.0f req/s %7.0f us CPU %6.0f us bare %6.2f CPU/bare\n", name, rate,
-				m.value(name, "cpu-µs/req"), m.value(name, "bare-µs"), m.value(name, "cpu/bare"))
+	for _, kind := range []string{"p256", "rsa2048"} {
+		for _, connections := range []string{"1", "128"} {
+			m.addRate(r, "tokens by connections", kind+", "+connections, "Token/"+kind+"/"+connections)
 		}
 	}
 
-	fmt.Fprintln(w)
-}
-
-// goal writes one goal with its verdict. What was not measured is not met.
-func goal(w io.Writer, name string, value float64, sign string, limit float64) bool {
-	met := sign == ">=" && value >= limit || sign == "<=" && value <= limit
-	verdict := "below"
-	if met {
-		verdict = "met"
+	m.addRate(r, "registration, new P-256 leaf", plain, "Register/p256/32-plain")
+	m.addRate(r, "registration, new P-256 leaf", ours, "Register/p256/32-server")
+	m.addRate(r, "introspection", ours, "Introspect")
+	for _, what := range []string{"token/p256", "token/rsa2048", "read"} {
+		m.addRate(r, "whole destination", what, "Whole/"+what)
 	}
-	fmt.Fprintf(w, "%-64s %7.2f  goal %s %-6g %s\n", name, value, sign, limit, verdict)
-	return met
 }
 
-// parts writes what the CPU time of a token consists of.
-func (m measurements) parts(w io.Writer, kind, name string) {
-	total := m.value("Token/"+kind+"/32", "cpu-µs/req")
-	signature := m.value("Parts/"+kind+"/signature", "cpu-ns/op") / 1000
-	verifier := m.value("Parts/"+kind+"/verifier-warm", "cpu-ns/op")/1000 - signature
-	transport := m.value("Token/"+kind+"/32-http", "cpu-µs/req")
-	commit := m.value("TrustIssue/32", "cpu-ns/op") / 1000
+// addToken adds the sides of a token, the floors before all others.
+func (m benchmarks) addToken(r *measure.Run, c tokenCase) {
+	at32 := "Token/" + c.kind + "/32"
+	parts := []struct {
+		side string
+		cpu  float64 // µs
+	}{
+		{signature, m["Parts/"+c.kind+"/signature"]["cpu-ns/op"] / 1000},
+		{transport, m[at32+"-http"]["cpu-µs/req"]},
+		{commit, m["TrustIssue/32"]["cpu-ns/op"] / 1000},
+	}
 
-	fmt.Fprintf(w,
-		"  %s, us of CPU: signature %.0f; the rest of the verifier (chain, CRLs, claims, trace) %.0f; "+
-			"net/http and TLS %.0f; commit, shared by up to 32, %.0f; the rest (form, grant, token, scheduler, "+
-			"memory) %.0f\n",
-		name, signature, verifier, transport, commit, total-signature-verifier-transport-commit)
+	sum := 0.0
+	all := true
+	for _, p := range parts {
+		sum += p.cpu
+		all = all && p.cpu > 0
+	}
 
-	fmt.Fprintf(w, "  signature, net/http and TLS alone would be %.2f\n", (signature+
-		transport)/signature)
+	if all {
+		r.Add(c.name, floors, measure.Values{measure.CPUMicros: sum})
+		for _, p := range parts {
+			r.Add(c.name, p.side, measure.Values{measure.CPUMicros: p.cpu})
+		}
+		r.Add(c.name, verifier, measure.Values{
+			measure.CPUMicros: m["Parts/"+c.kind+"/verifier-warm"]["cpu-ns/op"] / 1000,
+		})
+	}
+
+	m.addRate(r, c.name, ours, at32)
+	m.addRate(r, c.name, noSync, at32+"-nosync")
+	m.addRate(r, c.name, plain, at32+"-plain")
+	m.addRate(r, c.name, postgres, at32+"-postgres")
+}
+
+// addRate adds a benchmark that sends requests, if it ran.
+func (m benchmarks) addRate(r *measure.Run, work, side, name string) {
+	b, ok := m[name]
+	if !ok {
+		return
+	}
+
+	v := measure.Values{
+		measure.PerSecond: b["req/s"],
+		measure.CPUMicros: b["cpu-µs/req"],
+	}
+	if n, ok := b["allocs/op"]; ok {
+		v["allocations"] = n
+	}
+	r.Add(work, side, v)
+}
+
+// goals are those of all benchmarks, or of those on PostgreSQL only.
+func goals(onPostgres bool) (all []measure.Goal) {
+	for _, c := range tokenCases {
+		ratio := func(unit, of string) measure.Goal {
+			return measure.Goal{
+				Case: c.name,
+				Unit: unit,
+				Side: ours,
+				Of:   of,
+			}
+		}
+		cpu := ratio(measure.CPUMicros, floors)
+		cpu.Most = 1.5
+
+		durable := ratio(measure.PerSecond, noSync)
+		durable.Least = 0.8
+		caches := ratio(measure.PerSecond, plain)
+		caches.Least = 3
+		if !onPostgres {
+			all = append(all, cpu, durable, caches)
+		}
+	}
+
+	all = append(all, measure.Goal{
+		Case:  tokenCases[0].name,
+		Unit:  measure.PerSecond,
+		Side:  postgres,
+		Of:    ours,
+		Least: 0.5,
+	})
+
+	if onPostgres {
+		return all
+	}
+
+	return append(all, measure.Goal{
+		Case:  "registration, new P-256 leaf",
+		Unit:  measure.PerSecond,
+		Side:  ours,
+		Least: 2000,
+	})
 }

@@ -2,70 +2,75 @@ package main
 
 import (
 	"bytes"
-	"math"
 	"strings"
 	"testing"
+
+	"fhirdest.example/scripts/measure"
 )
 
 const output = `goos: linux
 BenchmarkToken/p256/32-4         	    1000	       170.5 cpu-µs/req	        56.10 bare-µs	         3.00 cpu/bare	      4000 req/s
 BenchmarkToken/p256/32-nosync-4  	    1000	       160.5 cpu-µs/req	        56.10 bare-µs	         2.90 cpu/bare	      5000 req/s
+BenchmarkToken/p256/32-http-4    	    1000	        42.0 cpu-µs/req	        56.10 bare-µs	         0.70 cpu/bare	      9000 req/s
+BenchmarkParts/p256/signature-4  	    1000	     50000 cpu-ns/op
+BenchmarkTrustIssue/32-4         	    1000	     18000 cpu-ns/op
 PASS
 `
 
 func TestRead(t *testing.T) {
-	m := measurements{}
+	r := measure.NewRun()
 	for range 3 {
-		if err := m.read([]byte(output)); err != nil {
+		b := benchmarks{}
+		if err := b.read([]byte(output)); err != nil {
 			t.Fatal(err)
+		}
+		b.add(r)
+	}
+
+	work := tokenCases[0].name
+	for side, want := range map[string]float64{
+		ours:      170.5,
+		floors:    110,
+		signature: 50,
+	} {
+		if got, ok := r.Value(work, measure.CPUMicros, side); !ok || got != want {
+			t.Errorf("%s: CPU %v, want %v", side, got, want)
 		}
 	}
 
-	if got := m.value("Token/p256/32", "cpu-µs/req"); got != 170.5 {
-		t.Errorf("CPU %v", got)
+	if s, _ := r.Ratio(work, measure.PerSecond, ours, noSync); s.Median != 0.8 {
+		t.Errorf("ratio %v", s)
 	}
-	if got := m.against("Token/p256/32", "Token/p256/32-nosync"); got != 0.8 {
-		t.Errorf("ratio %v", got)
+	if s, _ := r.Ratio(work, measure.CPUMicros, ours, floors); s.Median != 1.55 {
+		t.Errorf("ratio %v", s)
 	}
-	if got := m.value("Token/p256/32", "none"); !math.IsNaN(got) {
-		t.Errorf("a unit that was not measured is %v", got)
+	if _, ok := r.Value(work, measure.PerSecond, plain); ok {
+		t.Error("what was not measured has a value")
 	}
 
-	if err := m.read([]byte("PASS\n")); err == nil {
+	if err := (benchmarks{}).read([]byte("PASS\n")); err == nil {
 		t.Error("a run without benchmarks was accepted")
 	}
 }
 
+// TestGoals has the goals find what they are about under the names that add gives.
 func TestGoals(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		value float64
-		sign  string
-		met   bool
-	}{
-		{"above a least", 2, ">=", true},
-		{"below a least", 1, ">=", false},
-		{"below a most", 1, "<=", true},
-		{"above a most", 2, "<=", false},
-		{"not measured, least", math.NaN(), ">=", false},
-		{"not measured, most", math.NaN(), "<=", false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var out bytes.Buffer
-			if met := goal(&out, c.name, c.value, c.sign, 1.5); met != c.met {
-				t.Errorf("met %v, want %v", met, c.met)
-			}
-			if strings.Contains(out.String(), "below\n") == c.met {
-				t.Errorf("printed %q", out.String())
-			}
-		})
+	b := benchmarks{}
+	if err := b.read([]byte(output)); err != nil {
+		t.Fatal(err)
 	}
-}
+	r := measure.NewRun()
+	b.add(r)
+	r.Goals(goals(false)...)
 
-func TestMedian(t *testing.T) {
-	for want, list := range map[float64][]float64{1: {1}, 2: {3, 1, 2}, 3: {4, 3}} {
-		if got := median(list); got != want {
-			t.Errorf("median of %v is %v, want %v", list, got, want)
+	var out bytes.Buffer
+	r.Print(&out)
+	for _, want := range []string{
+		"CPU µs: ours beside floors", "1.55  at most 1.50     MISSED",
+		"/s: ours beside no sync", "0.80  at least 0.80    met",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
 		}
 	}
 }
