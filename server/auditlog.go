@@ -16,6 +16,7 @@ import (
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/trail"
 	"fhirdest.example/gateway/complaint"
+	"fhirdest.example/server/console"
 	"fhirdest.example/server/engine"
 )
 
@@ -227,7 +228,7 @@ func newAuditLog(s *Site) auditLog {
 func (a auditLog) verify(ctx context.Context, checkpoint string) (any, error) {
 	earlier, err := parseCheckpoint(checkpoint)
 	if err != nil {
-		return nil, err
+		return nil, &console.BadQuestion{Text: err.Error()}
 	}
 	if a.service != nil {
 		if err := a.service.FlushAudit(); err != nil {

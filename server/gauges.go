@@ -1,9 +1,11 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -84,9 +86,6 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(
 		describe("destination_decisions_lost_total",
 			"Decisions that could not be stored."), prometheus.CounterValue, float64(g.s.decisions.Lost()))
-	out <- prometheus.MustNewConstMetric(describe("destination_live_jti", "Used jti that are remembered."),
-		prometheus.GaugeValue, float64(g.s.stores.Trust.LiveJTI()))
-
 	for _, m := range *g.s.current.Load() {
 		for _, own := range m.own {
 			leaf := own.Leaf()
@@ -100,6 +99,24 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	g.lists(out)
 	g.collectors(out)
 	g.pools(out)
+	g.stored(out, now)
+}
+
+// stored is what the stores have to be asked for; nothing while they cannot be reached.
+func (g *gauges) stored(out chan<- prometheus.Metric, now time.Time) {
+	reachable := 1.0
+	if g.s.stores.Reach(context.Background()) != nil {
+		reachable = 0
+	}
+	out <- prometheus.MustNewConstMetric(
+		describe("destination_stores_reachable", "1 when the stores can be reached and used."),
+		prometheus.GaugeValue, reachable)
+	if reachable == 0 {
+		return
+	}
+
+	out <- prometheus.MustNewConstMetric(describe("destination_live_jti", "Used jti that are remembered."),
+		prometheus.GaugeValue, float64(g.s.stores.Trust.LiveJTI()))
 	out <- prometheus.MustNewConstMetric(
 		describe("destination_client_certificates_expiring",
 			"Registered clients whose certificate has run out or will within 30 days."),
@@ -129,6 +146,10 @@ func (g *gauges) pools(out chan<- prometheus.Metric) {
 			{
 				"destination_database_waits_total", "Requests that waited for a connection to the database.",
 				prometheus.CounterValue, float64(p.Waited),
+			},
+			{
+				"destination_database_failures_total", "Times that the database could not be used.",
+				prometheus.CounterValue, float64(p.Failed),
 			},
 		} {
 			out <- prometheus.MustNewConstMetric(describe(m.name, m.help, "store"), m.kind, m.value, p.Schema)

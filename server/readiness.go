@@ -32,25 +32,27 @@ func (s *Site) readiness() console.Readiness {
 		Issuer:      s.cfg.Issuer,
 		Started:     s.started,
 		Lists:       s.listStates(),
-		Clients:     s.expiringClients(now),
+		Clients:     []console.Certificate{},
 		Warnings:    s.currentWarnings(),
 	}
-
 	for _, f := range s.forwarders {
 		r.Collectors = append(r.Collectors, f.State())
 	}
-
-	without := s.oauth.Withheld(context.Background())
 	for i, m := range *s.current.Load() {
-		c := s.communityState(i, m, now)
-		c.Withheld = s.withheld(m, without)
-		r.Ready = r.Ready || c.Withheld == ""
-		r.Communities = append(r.Communities, c)
+		r.Communities = append(r.Communities, s.communityState(i, m, now))
 	}
 
+	// Nothing that the stores have is asked for before they are known to answer.
 	if err := s.stores.Reach(context.Background()); err != nil {
-		r.Ready = false
 		r.Warnings = append(r.Warnings, err.Error())
+		return r
+	}
+
+	r.Clients = s.expiringClients(now)
+	without := s.oauth.Withheld(context.Background())
+	for i, m := range *s.current.Load() {
+		r.Communities[i].Withheld = s.withheld(m, without)
+		r.Ready = r.Ready || r.Communities[i].Withheld == ""
 	}
 	return r
 }

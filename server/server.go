@@ -218,7 +218,7 @@ func (s *Server) Run(ctx context.Context) error {
 	servers := []*http.Server{public, admin}
 	failed := make(chan error, 4+len(s.faulty))
 	work.Go(func() {
-		if err := s.site.stores.Watch(background); err != nil {
+		if err := s.site.stores.Watch(background, s.storesChanged); err != nil {
 			failed <- complaintOf(err)
 		}
 	})
@@ -246,6 +246,15 @@ func (s *Server) Run(ctx context.Context) error {
 	stop()
 	work.Wait()
 	return errors.Join(err, s.Close())
+}
+
+// storesChanged logs that the stores cannot be used, or can again.
+func (s *Server) storesChanged(err error) {
+	if err != nil {
+		s.deps.Log.Error("the stores cannot be used: requests are answered with 503", "cause", err)
+		return
+	}
+	s.deps.Log.Info("the stores can be used again")
 }
 
 // lastRequest is how long a connection on which nothing is under way is left open at the

@@ -23,6 +23,7 @@ import (
 	"fhirdest.example/server/oauth/observe"
 	"fhirdest.example/server/people"
 	"fhirdest.example/server/people/users"
+	"fhirdest.example/server/quiet"
 	"fhirdest.example/server/tiered"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/fetch"
@@ -121,6 +122,7 @@ func NewSite(cfg Config, deps SiteDeps) (*Site, error) {
 // assemble puts the parts together. What fails here has passed Check.
 func (s *Site) assemble(cfg Config, m *material) error {
 	s.cfg, s.start = cfg, m
+	s.deps.Log = slog.New(quiet.New(s.deps.Log.Handler(), fhir.ErrUnavailable, s.deps.Now))
 	s.meter.registry.MustRegister(&gauges{s})
 
 	s.decisions = audit.New(audit.Config{

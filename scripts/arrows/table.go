@@ -278,10 +278,15 @@ var table = []row{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
 			"server/oauth", "server/audit", "server/people", "server/tiered", "server/shared",
 			"server/packed", "server/carry",
-			"server/oauth/stored",
+			"server/oauth/stored", "server/postgres/reach",
 		},
 		others: []string{pgx, strict},
 		less:   []string{"encoding/json", "net/http"},
+	},
+	{
+		room:   "server/postgres/reach",
+		reason: "find out whether a server answers, by probes that all share",
+		less:   []string{"net", "os", "encoding/json"},
 	},
 	{
 		room:   "server/postgres/local",
@@ -430,6 +435,11 @@ var table = []row{
 		reason: "a whole destination inside a test",
 		ours:   []string{"server", "server/...", "udap/...", "udap", "certs"},
 		others: []string{strict},
+	},
+	{
+		room:   "server/quiet",
+		reason: "bound what a log has about the same failure",
+		less:   []string{"net", "os", "encoding/json"},
 	},
 	{
 		room:   "server/engine",

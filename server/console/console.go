@@ -24,7 +24,7 @@ type Config struct {
 	// Accountant accounts for disclosures; nil: there is no FHIR service.
 	Accountant Accountant
 	// Verify verifies the audit record, and returns its report; checkpoint is that of
-	// an earlier one, or empty.
+	// an earlier one, or empty. Its error is a *BadQuestion if that is none.
 	Verify func(ctx context.Context, checkpoint string) (any, error)
 	Hosts  []string // names accepted in Host, beside localhost and the loopback addresses
 	Open   bool     // false: only /health, /ready and /audit/verify answer, the former two without details

@@ -78,7 +78,7 @@ func (c *console) disclosures(w http.ResponseWriter, r *http.Request) {
 		case errors.As(err, &bad):
 			status, p.Problem, p.Asked = http.StatusBadRequest, bad.Text, false
 		case err != nil:
-			fail(w, r, http.StatusServiceUnavailable, "the audit record cannot be read; the log says why")
+			c.unread(w, r, "the audit record cannot be read; the log says why")
 			return
 		}
 	}

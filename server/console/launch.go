@@ -107,12 +107,7 @@ func (c *console) launch(w http.ResponseWriter, r *http.Request) {
 		p.Done, err = c.Launcher.Launch(r.Context(), p.Chosen)
 	}
 	if err != nil && !errors.As(err, &p.Problem) {
-		fail(
-			w,
-			r,
-			http.StatusServiceUnavailable,
-			"the launch could not be stored; the log says why",
-		)
+		c.unread(w, r, "the launch could not be stored; the log says why")
 		return
 	}
 
@@ -166,13 +161,8 @@ func (c *console) showLaunch(
 		var errs [2]error
 		p.Apps, errs[0] = c.Launcher.Apps(r.Context())
 		p.Patients, errs[1] = c.Launcher.Patients(r.Context())
-		if errors.Join(errs[:]...) != nil {
-			fail(
-				w,
-				r,
-				http.StatusServiceUnavailable,
-				"the stored records cannot be read; the log says why",
-			)
+		if err := errors.Join(errs[:]...); err != nil {
+			c.unread(w, r, "the stored records cannot be read; the log says why")
 			return
 		}
 	}

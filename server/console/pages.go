@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"html/template"
 	"net/http"
 	"slices"
@@ -94,12 +95,7 @@ func (c *console) traces(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("stored") != "" {
 		title = "Stored decisions"
 		if from, err = c.Decisions.Stored(maxListed); err != nil {
-			fail(
-				w,
-				r,
-				http.StatusInternalServerError,
-				"the stored decisions cannot be read; the log says why",
-			)
+			c.unread(w, r, "the stored decisions cannot be read; the log says why")
 			return
 		}
 	}
@@ -136,12 +132,7 @@ func (c *console) trace(w http.ResponseWriter, r *http.Request, id string) {
 	d, ok, err := c.Decisions.Find(id)
 	switch {
 	case err != nil:
-		fail(
-			w,
-			r,
-			http.StatusInternalServerError,
-			"the stored decisions cannot be read; the log says why",
-		)
+		c.unread(w, r, "the stored decisions cannot be read; the log says why")
 	case !ok:
 		fail(w, r, http.StatusNotFound,
 			"there is no such trace: only the newest are kept, and those before authentication in memory only")
@@ -161,13 +152,14 @@ func (c *console) ready(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusOK
 	if !state.Ready {
 		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", retry)
 	}
 
 	switch {
 	case !c.Open:
 		reply(w, r, status, map[string]bool{"ready": state.Ready})
 	case wantsHTML(r):
-		c.html(w, r, "ready", state)
+		c.htmlStatus(w, r, status, "ready", state)
 	default:
 		reply(w, r, status, state)
 	}
@@ -176,18 +168,22 @@ func (c *console) ready(w http.ResponseWriter, r *http.Request) {
 // verify verifies the audit record. Its report names numbers of records alone.
 func (c *console) verify(w http.ResponseWriter, r *http.Request) {
 	if !c.verifying.TryLock() {
-		w.Header().Set("Retry-After", "10")
+		w.Header().Set("Retry-After", retry)
 		fail(w, r, http.StatusServiceUnavailable, "the audit record is being verified already")
 		return
 	}
 	defer c.verifying.Unlock()
 
 	report, err := c.Verify(r.Context(), r.URL.Query().Get("checkpoint"))
-	if err != nil {
-		fail(w, r, http.StatusInternalServerError, err.Error())
-		return
+	var bad *BadQuestion
+	switch {
+	case errors.As(err, &bad):
+		fail(w, r, http.StatusBadRequest, bad.Text)
+	case err != nil:
+		c.unread(w, r, "the audit record cannot be read: "+err.Error())
+	default:
+		reply(w, r, http.StatusOK, report)
 	}
-	reply(w, r, http.StatusOK, report)
 }
 
 func (c *console) refresh(w http.ResponseWriter, r *http.Request) {
@@ -224,6 +220,19 @@ func reply(w http.ResponseWriter, r *http.Request, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Vary", "Accept")
 	write(w, r, status, append(body, '\n'))
+}
+
+// retry is after how many seconds a request that could not be served may be sent again.
+const retry = "10"
+
+// unread answers a request for what the stores have and could not give.
+func (c *console) unread(w http.ResponseWriter, r *http.Request, text string) {
+	w.Header().Set("Retry-After", retry)
+	if wantsHTML(r) {
+		c.htmlStatus(w, r, http.StatusServiceUnavailable, "unread", text)
+		return
+	}
+	fail(w, r, http.StatusServiceUnavailable, text)
 }
 
 func fail(w http.ResponseWriter, r *http.Request, status int, text string) {

@@ -48,7 +48,7 @@ func (e database) Open(ctx context.Context) (s Stores, err error) {
 
 	var cs complaint.List
 	for _, open := range schemas {
-		if err := open(ctx, e.Database, &s); err != nil {
+		if err := open(ctx, s.presence.Config(), &s); err != nil {
 			cs = append(cs, unreached(err))
 			break // the others have the same to complain about
 		}
@@ -74,7 +74,7 @@ func (e database) OpenResources(ctx context.Context) (s Stores, err error) {
 	if s.presence, err = postgres.Appear(ctx, e.Database); err != nil {
 		return s, unreached(err)
 	}
-	return s, unreached(openResources(ctx, e.Database, &s))
+	return s, unreached(openResources(ctx, s.presence.Config(), &s))
 }
 
 func (e database) Probe(ctx context.Context) (running bool, err error) {

@@ -136,13 +136,14 @@ func (s Stores) Reach(ctx context.Context) error {
 }
 
 // Watch returns when ctx ends, with nil, or when the destination must end because
-// another one has its name on the database.
-func (s Stores) Watch(ctx context.Context) error {
+// another one has its name on the database. It calls changed with why the stores cannot
+// be used when that begins, and with nil at its end.
+func (s Stores) Watch(ctx context.Context, changed func(error)) error {
 	if s.presence == nil {
 		<-ctx.Done()
 		return nil
 	}
-	return s.presence.Watch(ctx)
+	return s.presence.Watch(ctx, changed)
 }
 
 // Settings are where the stores are.

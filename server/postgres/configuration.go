@@ -84,8 +84,8 @@ func (c Config) Place() string {
 }
 
 // apart is how many connections a destination has beside those of its three stores: for
-// its presence, the lists' notifications, and what one does for all.
-const apart = 3
+// its presence, the probe, the lists' notifications, and what one does for all.
+const apart = 4
 
 // Shortage returns a warning when the database accepts fewer connections than this
 // destination and those that run on it may open; nothing when it accepts enough, or

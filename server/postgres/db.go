@@ -39,6 +39,9 @@ type Config struct {
 
 	// now is the clock that is compared with the database's, for tests; nil: time.Now.
 	now func() time.Time
+
+	// server is what several stores share; nil: the store has its own.
+	server *server
 }
 
 const (
@@ -117,6 +120,8 @@ type database struct {
 	pool   *pgxpool.Pool
 	schema string
 	health *health
+	// probing is closed with the pool; nil: others use it, too.
+	probing *server
 	// arrivals examines new connections.
 	arrivals *arrivals
 	commit   func(context.Context, pgx.Tx) error
@@ -141,16 +146,24 @@ func open(
 		schema:    schema,
 		onlyReads: c.OnlyReads,
 	}
-	pool, err := newPool(ctx, settings, arrivals)
+	probing, server := (*server)(nil), c.server
+	if server == nil {
+		if server, err = newServer(c); err != nil {
+			return nil, err
+		}
+		probing = server
+	}
+	pool, err := newPool(ctx, settings, arrivals, server)
 	if err != nil {
 		return nil, unreachable(err)
 	}
 
 	db := &database{
-		pool:   pool,
-		schema: schema,
-		health: &health{},
-		commit: c.commit,
+		pool:    pool,
+		schema:  schema,
+		health:  &health{},
+		probing: probing,
+		commit:  c.commit,
 
 		arrivals:     arrivals,
 		commitInTest: c.commit,
@@ -160,7 +173,7 @@ func open(
 	}
 
 	if err := db.checkVersion(ctx); err != nil {
-		pool.Close()
+		_ = db.Close() // never fails
 		return nil, err
 	}
 	return db, nil
@@ -169,6 +182,9 @@ func open(
 // Close ends the connections.
 func (d *database) Close() error {
 	d.pool.Close()
+	if d.probing != nil {
+		d.probing.Close()
+	}
 	return nil
 }
 

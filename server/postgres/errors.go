@@ -140,6 +140,7 @@ func conflicts(err error) bool {
 type health struct {
 	mu      sync.Mutex // guards the fields below
 	failed  error      // of the last transaction
+	count   int64      // of those that failed
 	damaged []string   // rows, in the order found
 }
 
@@ -161,7 +162,17 @@ func (h *health) commit(err error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.failed = err
+	if err != nil {
+		h.count++
+	}
 	return err
+}
+
+// failures returns how often the database could not be used.
+func (h *health) failures() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.count
 }
 
 // alarms are sentences for the operator; none when all is well.

@@ -194,7 +194,7 @@ func TestShortageOfConnections(t *testing.T) {
 	}
 	defer presence.Close()
 	list := c.Shortage(t.Context())
-	if len(list) != 1 || !strings.Contains(list[0], "2 destinations may open 306") {
+	if len(list) != 1 || !strings.Contains(list[0], "2 destinations may open 308") {
 		t.Errorf("with another one: %q", list)
 	}
 }

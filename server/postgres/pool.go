@@ -1,5 +1,184 @@
 package postgres
 
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"fhirdest.example/server/postgres/reach"
+)
+
+// server is the server that a database is on, as it was when it was asked last. It is
+// asked on a connection of its own, so that no pool and no lock is waited for.
+type server struct {
+	*reach.Monitor
+	settings *pgx.ConnConfig
+	now      func() time.Time
+	found    atomic.Pointer[finding] // nil: nothing yet
+
+	mu   sync.Mutex // guards the field below
+	conn *pgx.Conn  // of the probe alone; nil: there is none
+}
+
+// finding is what the server answered.
+type finding struct {
+	err  error         // why no destination can run on it; nil when one can
+	off  time.Duration // by how much our clock was ahead of the database's
+	wall time.Time     // what our clock was then, without its monotonic part
+	at   time.Time     // when that was, by the monotonic clock
+}
+
+// newServer returns a server that has not been asked yet.
+func newServer(c Config) (*server, error) {
+	settings, err := c.parse("public")
+	if err != nil {
+		return nil, err
+	}
+	settings.ConnConfig.RuntimeParams["application_name"] = "destination-probe"
+
+	s := &server{
+		settings: settings.ConnConfig,
+		now:      c.now,
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.Monitor = reach.New(s.probe)
+	return s, nil
+}
+
+// probe asks the server. Its error is that no answer came; what it answered is found.
+func (s *server) probe(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := s.conn != nil
+	f, err := s.ask(ctx)
+	if err != nil && kept && ctx.Err() == nil {
+		f, err = s.ask(ctx) // that one had ended
+	}
+
+	var refusal *pgconn.PgError
+	switch {
+	case errors.As(err, &refusal):
+		f = &finding{err: unreachable(err)}
+	case err != nil:
+		return err
+	}
+	s.found.Store(f)
+	return nil
+}
+
+// ask asks on the connection that there is, or on a new one. One on which something went
+// wrong is not kept.
+func (s *server) ask(ctx context.Context) (f *finding, err error) {
+	if s.conn == nil {
+		if s.conn, err = pgx.ConnectConfig(ctx, s.settings); err != nil {
+			return nil, err
+		}
+	}
+	if f, err = s.look(ctx, s.conn); err != nil || f.err != nil {
+		s.close()
+	}
+	return f, err
+}
+
+// Close ends the connection of the probe.
+func (s *server) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.close()
+}
+
+func (s *server) close() {
+	if s.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.conn.Close(ctx) // it may be lost
+	s.conn = nil
+}
+
+// look finds out whether the database accepts writes, and how our clock and the
+// database's differ. What the round trip lasts does not count.
+func (s *server) look(ctx context.Context, conn *pgx.Conn) (*finding, error) {
+	var theirs time.Time
+	var readOnly bool
+	before := s.now()
+	err := conn.QueryRow(ctx, "select clock_timestamp(), "+isReadOnly).Scan(&theirs, &readOnly)
+	after := s.now()
+	if err != nil {
+		return nil, err
+	}
+
+	f := &finding{
+		wall: after.Round(0),
+		at:   time.Now(),
+	}
+	switch {
+	case theirs.Before(before):
+		f.off = before.Sub(theirs)
+	case theirs.After(after):
+		f.off = after.Sub(theirs)
+	}
+	switch {
+	case readOnly:
+		f.err = errReadOnly
+	case f.off.Abs() > clockRefused:
+		f.err = clockError(f.off)
+	}
+	return f, nil
+}
+
+// off returns by how much our clock is ahead of the database's: by how much it was, and
+// how far it was moved since.
+func (s *server) off() time.Duration {
+	f := s.found.Load()
+	if f == nil || f.at.IsZero() {
+		return 0
+	}
+	return f.off + s.now().Round(0).Sub(f.wall) - time.Since(f.at)
+}
+
+// await returns nil when the database may be used. It is asked only when it was found
+// away, or our clock was moved: whoever is ahead of the others ends what they need.
+func (s *server) await(ctx context.Context) error {
+	if err := s.Await(ctx); err != nil {
+		return silence(err)
+	}
+	if s.off().Abs() <= clockRefused {
+		return nil
+	}
+
+	if err := s.Ask(ctx); err != nil {
+		return silence(err)
+	}
+	if off := s.off(); off.Abs() > clockRefused {
+		return &failure{err: clockError(off)}
+	}
+	return nil
+}
+
+// examine asks the database, and returns why no destination can run on it.
+func (s *server) examine(ctx context.Context) error {
+	if err := s.Ask(ctx); err != nil {
+		return unreachable(silence(err))
+	}
+	return s.found.Load().err
+}
+
+// silence is the error for a server that does not answer. It is none of a context, which
+// would be about who asked.
+func silence(err error) error {
+	return &failure{err: fmt.Errorf("it does not answer: %v", err)}
+}
+
 // Pool is how the connections of a store are used at one moment.
 type Pool struct {
 	Schema string
@@ -8,6 +187,9 @@ type Pool struct {
 	Most   int // bound of Open
 	// Waited counts requests that had to wait for a connection.
 	Waited int64
+	// Failed counts transactions and statements that could not be done because of the
+	// database or of the way to it.
+	Failed int64
 }
 
 func (d *database) pooled() Pool {
@@ -18,6 +200,7 @@ func (d *database) pooled() Pool {
 		Used:   int(s.AcquiredConns()),
 		Most:   int(s.MaxConns()),
 		Waited: s.EmptyAcquireCount(),
+		Failed: d.health.failures(),
 	}
 }
 

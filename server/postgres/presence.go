@@ -15,9 +15,18 @@ import (
 // knows it by locks of a session: it is gone when its process or its connection is.
 type Presence struct {
 	config Config
-	off    atomic.Int64  // by how much our clock is ahead of the database's, as a time.Duration
-	turn   chan struct{} // holds one while the field below is used
-	conn   *pgx.Conn     // nil: lost
+	server *server
+	unsure atomic.Pointer[failure] // why the name may be another's; nil: it is ours
+
+	turn    chan struct{} // holds one while the fields below are used
+	conn    *pgx.Conn     // nil: lost
+	backend backend       // of conn, or of the one that was lost
+}
+
+// backend is a session of the server, by its process and when that began.
+type backend struct {
+	pid   int
+	began string
 }
 
 // ErrNameTaken is the error for a name under which another destination runs.
@@ -38,8 +47,8 @@ const (
 	gone = "3s"
 	// checkEvery is how often a destination finds out whether its name is its own.
 	checkEvery = 5 * time.Second
-	// checkTimeout bounds one check.
-	checkTimeout = 3 * time.Second
+	// checkTimeout bounds that. It is longer than the wait for the name.
+	checkTimeout = 8 * time.Second
 )
 
 // Bounds of what the clocks of a destination and of the database differ by. What all
@@ -53,15 +62,26 @@ const (
 // Appear has a destination run on a database under its name. The error is an
 // ErrNameTaken when another one does.
 func Appear(ctx context.Context, c Config) (*Presence, error) {
+	server, err := newServer(c)
+	if err != nil {
+		return nil, err
+	}
+
 	p := &Presence{
 		config: c,
+		server: server,
 		turn:   make(chan struct{}, 1),
 	}
+	p.config.server = server
 	if err := p.connect(ctx); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
+
+// Config is that of the stores of this destination: they share what is known of the
+// server.
+func (p *Presence) Config() Config { return p.config }
 
 // connect connects and locks.
 func (p *Presence) connect(ctx context.Context) error {
@@ -77,7 +97,10 @@ func (p *Presence) connect(ctx context.Context) error {
 	if err != nil {
 		return unreachable(err)
 	}
-	err = p.examine(ctx, conn)
+	err = p.look(ctx, conn)
+	if err == nil {
+		err = p.endFormer(ctx, conn)
+	}
 	if err == nil {
 		err = p.lock(ctx, conn)
 	}
@@ -90,50 +113,48 @@ func (p *Presence) connect(ctx context.Context) error {
 	return nil
 }
 
-// examine returns an error when the database accepts no writes, or when our clock and the
-// database's differ by more than clockRefused. What the round trip lasts does not count.
-func (p *Presence) examine(ctx context.Context, conn *pgx.Conn) error {
-	var theirs time.Time
-	var readOnly bool
-	before := p.now()
-	err := conn.QueryRow(ctx, "select clock_timestamp(), "+isReadOnly).Scan(&theirs, &readOnly)
-	after := p.now()
+// look returns an error when no destination can run on the database.
+func (p *Presence) look(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	f, err := p.server.look(ctx, conn)
 	if err != nil {
 		return unreachable(err)
 	}
-	if readOnly {
-		return errReadOnly
-	}
-
-	var off time.Duration
-	switch {
-	case theirs.Before(before):
-		off = before.Sub(theirs)
-	case theirs.After(after):
-		off = after.Sub(theirs)
-	}
-	p.off.Store(int64(off))
-	if off.Abs() <= clockRefused {
-		return nil
-	}
-	return hinted("have this machine and the database's keep their time by NTP", "%s", clockText(off))
+	p.server.found.Store(f)
+	return f.err
 }
 
-func (p *Presence) now() time.Time {
-	if p.config.now != nil {
-		return p.config.now()
+// endFormer ends the session that was lost: the server may not know yet that nobody is
+// at its other end, and would keep the name for it.
+func (p *Presence) endFormer(ctx context.Context, conn *pgx.Conn) error {
+	const end = `select count(pg_terminate_backend(pid, 1000)) from pg_stat_activity
+		where pid = $1 and backend_start::text = $2`
+	if p.backend.pid != 0 {
+		if _, err := conn.Exec(ctx, end, p.backend.pid, p.backend.began); err != nil {
+			return unreachable(err)
+		}
 	}
-	return time.Now()
+
+	const own = "select pid, backend_start::text from pg_stat_activity where pid = pg_backend_pid()"
+	if err := conn.QueryRow(ctx, own).Scan(&p.backend.pid, &p.backend.began); err != nil {
+		return unreachable(err)
+	}
+	return nil
 }
 
-// Health returns what an operator must know of the clock, as it was when the database
-// was reached last.
+// Health returns what an operator must know of the clock.
 func (p *Presence) Health() []string {
-	off := time.Duration(p.off.Load())
+	off := p.server.off()
 	if off.Abs() <= clockWarned {
 		return nil
 	}
 	return []string{clockText(off)}
+}
+
+// clockError is the error for a clock that differs by more than clockRefused.
+func clockError(off time.Duration) error {
+	return hinted("have this machine and the database's keep their time by NTP", "%s", clockText(off))
 }
 
 func clockText(off time.Duration) string {
@@ -172,27 +193,44 @@ func isLocked(err error) bool {
 	return errors.As(err, &answered) && answered.Code == "55P03" // lock_not_available
 }
 
-// Check reports why the database cannot be reached or accepts no writes at this moment,
-// that another destination has the name now, or that our clock is wrong; nil when all is well. What
-// was lost is tried anew.
+// Check reports why no destination can run on the database at this moment: it cannot be
+// reached, accepts no writes, lacks a schema, our clock is wrong or our name is another
+// destination's; nil when all is well. It returns in at most reach.Patience.
 func (p *Presence) Check(ctx context.Context) error {
+	if err := p.server.examine(ctx); err != nil {
+		return err
+	}
+	if f := p.unsure.Load(); f != nil {
+		return f.err
+	}
+	return nil
+}
+
+// keep finds out whether the name is still ours. What was lost is tried anew.
+func (p *Presence) keep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	if err := p.server.examine(ctx); err != nil {
+		return err
+	}
+
 	select {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()
 	case <-ctx.Done():
 		return unreachable(ctx.Err())
 	}
-
-	if p.conn != nil {
-		err := p.examine(ctx, p.conn)
-		if err == nil || time.Duration(p.off.Load()).Abs() > clockRefused && !p.conn.IsClosed() {
-			return err
-		}
-		p.drop()
+	if p.conn != nil && p.conn.Ping(ctx) == nil {
+		return nil
 	}
-	return p.connect(ctx)
+	p.drop()
+	err := p.connect(ctx)
+	if err != nil {
+		p.unsure.Store(&failure{err: err})
+	} else {
+		p.unsure.Store(nil)
+	}
+	return err
 }
 
 // drop gives the connection up.
@@ -206,21 +244,31 @@ func (p *Presence) drop() {
 	p.conn = nil
 }
 
-// Watch keeps the name until ctx ends, and then returns nil. It returns an
-// ErrNameTaken when another destination took the name while the database could not be
-// reached: this one must end.
-func (p *Presence) Watch(ctx context.Context) error {
+// Watch keeps the name until ctx ends, and then returns nil. It calls changed with why no
+// destination can run on the database when that begins, and with nil at its end. It
+// returns an ErrNameTaken when another destination took the name while the database could
+// not be reached: this one must end.
+func (p *Presence) Watch(ctx context.Context, changed func(error)) error {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
+	well := true
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-p.server.Changes():
 		}
 
-		if err := p.Check(ctx); errors.Is(err, ErrNameTaken) {
+		err := p.keep(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrNameTaken):
 			return err
+		case (err == nil) != well:
+			well = err == nil
+			changed(err)
 		}
 	}
 }
@@ -230,6 +278,7 @@ func (p *Presence) Close() error {
 	p.turn <- struct{}{}
 	defer func() { <-p.turn }()
 	p.drop()
+	p.server.Close()
 	return nil
 }
 

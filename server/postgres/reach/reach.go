@@ -1,0 +1,157 @@
+// Package reach finds out whether a server answers, by probes that all who need to know
+// share.
+package reach
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// Bound is how long a server may need for the answer to a probe.
+	Bound = 1500 * time.Millisecond
+	// Patience is how long a caller of Ask or Await waits at most.
+	Patience = 2 * time.Second
+)
+
+// Monitor is what is known of one server. Nothing goes on in it while nobody asks.
+type Monitor struct {
+	probe   func(context.Context) error
+	away    atomic.Pointer[failure] // of the latest probe; nil: the server is believed to answer
+	changes chan struct{}           // has one when away became nil or something else
+
+	mu      sync.Mutex // guards the fields below
+	running *run       // the probe under way; nil: there is none
+	silent  []func()
+}
+
+// failure is why a server could not be reached.
+type failure struct{ err error }
+
+// run is one probe.
+type run struct {
+	done chan struct{} // closed at its end
+	err  error
+}
+
+// New returns a monitor of a server that answers. probe asks it something, and returns an
+// error when no answer came. It is called by one goroutine at a time, and its context ends
+// after Bound.
+func New(probe func(context.Context) error) *Monitor {
+	return &Monitor{
+		probe:   probe,
+		changes: make(chan struct{}, 1),
+	}
+}
+
+// Changes has something to receive when Away changed to nil or from it.
+func (m *Monitor) Changes() <-chan struct{} { return m.changes }
+
+func (m *Monitor) set(err error) {
+	next := failureOf(err)
+	if last := m.away.Swap(next); (last == nil) == (next == nil) {
+		return
+	}
+	select {
+	case m.changes <- struct{}{}:
+	default: // nobody has received the last one
+	}
+}
+
+// OnSilence has f called when a probe has failed, before anybody learns of it.
+func (m *Monitor) OnSilence(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.silent = append(m.silent, f)
+}
+
+// Away returns why the server could not be reached when it was tried last; nil when it
+// could.
+func (m *Monitor) Away() error {
+	if f := m.away.Load(); f != nil {
+		return f.err
+	}
+	return nil
+}
+
+// Lost notes that the server could not be reached: the next Await asks first.
+func (m *Monitor) Lost(err error) { m.set(err) }
+
+// Await returns nil when the server is believed to answer. Else it asks.
+func (m *Monitor) Await(ctx context.Context) error {
+	if m.away.Load() == nil {
+		return nil
+	}
+	return m.Ask(ctx)
+}
+
+// Ask returns the result of a probe. One that was under way already counts if it
+// succeeds; when it fails, the server may be back since it began, and another follows.
+func (m *Monitor) Ask(ctx context.Context) error {
+	patience := time.NewTimer(Patience)
+	defer patience.Stop()
+
+	var last error
+	for own := false; !own; {
+		var r *run
+		r, own = m.join(last != nil)
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-patience.C:
+			if last == nil {
+				last = context.DeadlineExceeded
+			}
+			return last
+		}
+		if last = r.err; last == nil {
+			return nil
+		}
+	}
+	return last
+}
+
+// join returns the probe under way, or begins one. fresh reports whether it began after
+// the caller did; again: so does any.
+func (m *Monitor) join(again bool) (r *run, fresh bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.running != nil {
+		return m.running, again
+	}
+
+	m.running = &run{done: make(chan struct{})}
+	go m.run(m.running)
+	return m.running, true
+}
+
+func (m *Monitor) run(r *run) {
+	ctx, cancel := context.WithTimeout(context.Background(), Bound)
+	defer cancel()
+	r.err = m.probe(ctx)
+
+	m.mu.Lock()
+	silent := m.silent
+	m.mu.Unlock()
+	if r.err != nil {
+		for _, f := range silent {
+			f()
+		}
+	}
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.set(r.err)
+	m.running = nil
+	close(r.done)
+}
+
+func failureOf(err error) *failure {
+	if err == nil {
+		return nil
+	}
+	return &failure{err}
+}
