@@ -341,6 +341,12 @@ func (s source) Resource(ctx context.Context, doc uint64) (access.Resource, erro
 	return resourceOf(e), err
 }
 
+func (s source) Resources(
+	ctx context.Context, docs []uint64, f func(access.Resource) bool,
+) error {
+	return s.Entries(ctx, docs, func(e Entry) bool { return f(resourceOf(e)) })
+}
+
 func (source) Parse(v access.Resource) (*tree.Value, error) {
 	return stored(Entry{
 		Type:    v.Type,
@@ -352,6 +358,19 @@ func (source) Parse(v access.Resource) (*tree.Value, error) {
 
 func (s source) Having(ctx context.Context, c search.Clause, f func(doc uint64) bool) error {
 	return c.Each(ctx, s.Snapshot, f)
+}
+
+func (s source) Prepare(ctx context.Context, clauses []search.Clause) error {
+	ahead, ok := s.Snapshot.(Ahead)
+	if !ok {
+		return nil
+	}
+
+	var terms [][]byte
+	for i := range clauses {
+		terms = clauses[i].AppendTerms(terms)
+	}
+	return ahead.ReadAhead(ctx, terms)
 }
 
 func (s source) State() any {

@@ -86,6 +86,15 @@ func (s *snapshot) Search(
 	return store.Search(ctx, q, filter)
 }
 
+// ReadAhead implements Ahead where the store does.
+func (s *snapshot) ReadAhead(ctx context.Context, terms [][]byte) error {
+	store, ok := s.Resources.(Ahead)
+	if !ok {
+		return nil
+	}
+	return store.ReadAhead(ctx, terms)
+}
+
 func (s *snapshot) Lookup(ctx context.Context, typ, id string) (uint64, bool, error) {
 	if typ != "AuditEvent" {
 		return s.Resources.Lookup(ctx, typ, id)

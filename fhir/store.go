@@ -85,6 +85,15 @@ type Resources interface {
 	Lost(doc uint64) error
 }
 
+// Ahead is what Resources may be besides: those of a store behind a network, which
+// reads in one round trip what it will be asked for next.
+type Ahead interface {
+	// ReadAhead prepares for Scan to be asked about each of some terms, and Entries
+	// about what has them. It changes nothing that these return, and reads a bounded
+	// part of it.
+	ReadAhead(ctx context.Context, terms [][]byte) error
+}
+
 // AuditReader reads the audit records in one state of a store. Errors, ok and ctx
 // are as in Snapshot.
 type AuditReader interface {

@@ -72,6 +72,12 @@ func (all versions) Resource(context.Context, uint64) (access.Resource, error) {
 	return access.Resource{}, errors.New("not asked for here")
 }
 
+func (all versions) Resources(context.Context, []uint64, func(access.Resource) bool) error {
+	return errors.New("not asked for here")
+}
+
+func (versions) Prepare(context.Context, []search.Clause) error { return nil }
+
 func (versions) Having(context.Context, search.Clause, func(uint64) bool) error { return nil }
 
 func (versions) State() any { return nil }

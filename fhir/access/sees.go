@@ -32,11 +32,17 @@ type Source interface {
 	Version(ctx context.Context, doc, version uint64) (Resource, bool, error)
 	// Resource returns the current version of the resource with that number.
 	Resource(ctx context.Context, doc uint64) (Resource, error)
+	// Resources calls f with the current version of each of docs, in that order, until
+	// f returns false. Callers ask for many at once.
+	Resources(ctx context.Context, docs []uint64, f func(Resource) bool) error
 	// Parse parses a stored body; its error means that the store is damaged.
 	Parse(Resource) (*tree.Value, error)
 	// Having calls f with each current resource of which the index has a term of a
 	// clause (search.Clause.Each), until f returns false.
 	Having(ctx context.Context, c search.Clause, f func(doc uint64) bool) error
+	// Prepare is called before Having is asked about several clauses, and Resources
+	// about what that finds: a store behind a network then reads all of it at once.
+	Prepare(ctx context.Context, clauses []search.Clause) error
 	// State identifies a state that does not change; nil for one that is being
 	// changed.
 	State() any

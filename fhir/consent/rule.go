@@ -2,6 +2,7 @@ package consent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -392,7 +393,11 @@ func tooMuch(patient, why string) []*Consent {
 
 // InForce implements Store.
 func (s *store) InForce(ctx context.Context, patient string, limit int) ([]*Consent, error) {
-	of, _ := search.InCompartment("Patient", patient, "Consent")
+	of := consentsOf(patient)
+	if err := s.src.Prepare(ctx, []search.Clause{of}); err != nil {
+		return nil, err
+	}
+
 	docs := map[uint64]bool{}
 	err := s.src.Having(ctx, of, func(doc uint64) bool {
 		docs[doc] = true
@@ -407,32 +412,37 @@ func (s *store) InForce(ctx context.Context, patient string, limit int) ([]*Cons
 
 	active := search.Filter{}.Or([]search.Clause{activeConsents()})
 	var all []*Consent
+	var failed error
 	size := 0
-
-	for _, doc := range slices.Sorted(maps.Keys(docs)) {
-		if len(all) >= limit {
-			break
-		}
-		v, err := s.src.Resource(ctx, doc)
-		if err != nil {
-			return nil, err
-		}
+	err = s.src.Resources(ctx, slices.Sorted(maps.Keys(docs)), func(v access.Resource) bool {
 		if !active.Passes(v.ID, v.Terms) {
-			continue
+			return true
 		}
 		if size += len(v.Body); size > maxRead {
-			return tooMuch(patient, fmt.Sprintf("those of the patient have more than %d bytes", maxRead)), nil
+			return false
 		}
 
-		c, err := s.compiled(v)
-		if err != nil {
-			return nil, err
-		}
-		if c != nil && c.patient == patient {
+		var c *Consent
+		c, failed = s.compiled(v)
+		if failed == nil && c != nil && c.patient == patient {
 			all = append(all, c)
 		}
+		return failed == nil && len(all) < limit
+	})
+
+	switch {
+	case err != nil || failed != nil:
+		return nil, cmp.Or(failed, err)
+	case size > maxRead:
+		return tooMuch(patient, fmt.Sprintf("those of the patient have more than %d bytes", maxRead)), nil
 	}
 	return all, nil
+}
+
+// consentsOf is the clause of the Consents of a patient.
+func consentsOf(patient string) search.Clause {
+	of, _ := search.InCompartment("Patient", patient, "Consent")
+	return of
 }
 
 func (s *store) compiled(v access.Resource) (*Consent, error) {

@@ -1,6 +1,7 @@
 package consent
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -41,41 +42,67 @@ func (r *Rule) Screen(
 	return r.except(ctx, ix, src, p, typ, docs, limited)
 }
 
+// askedAtOnce is about how many resources the Consents of their patients are read at
+// once.
+const askedAtOnce = 512
+
 // each returns those of docs about which no Consent denies p: it asks about each.
 func (r *Rule) each(
 	ctx context.Context, ix search.Index, src access.Source, p scope.Permission, typ string, docs []uint64,
 ) ([]uint64, error) {
-	var failed error
 	left := docs[:0]
-	asked := slices.Clone(docs)
-	err := ix.Terms(ctx, asked, func(doc uint64, id string, terms search.Terms) bool {
-		if r.permits(typ, id, terms) {
-			left = append(left, doc)
+	for some := range slices.Chunk(slices.Clone(docs), askedAtOnce) {
+		all := make([]access.Resource, 0, len(some))
+		err := ix.Terms(ctx, some, func(doc uint64, id string, terms search.Terms) bool {
+			all = append(all, access.Resource{
+				Doc:   doc,
+				Type:  typ,
+				ID:    id,
+				Terms: terms,
+			})
 			return true
+		})
+		if err == nil {
+			err = r.prepare(ctx, src, all)
+		}
+		if err != nil {
+			return nil, err
 		}
 
-		v := access.Resource{
-			Doc:   doc,
-			Type:  typ,
-			ID:    id,
-			Terms: terms,
+		for _, v := range all {
+			permitted := r.permits(typ, v.ID, v.Terms)
+			if !permitted {
+				a, err := r.about(ctx, src, p, v)
+				if err != nil {
+					return nil, err
+				}
+				permitted = a.Outcome == Permit
+			}
+			if permitted {
+				left = append(left, v.Doc)
+			}
 		}
-
-		var a Answer
-		if a, failed = r.about(ctx, src, p, v); failed != nil {
-			return false
-		}
-
-		if a.Outcome == Permit {
-			left = append(left, doc)
-		}
-		return true
-	})
-
-	if failed != nil {
-		err = failed
 	}
-	return left, err
+	return left, nil
+}
+
+// prepare has the Consents read at once that decide about some resources.
+func (r *Rule) prepare(ctx context.Context, src access.Source, all []access.Resource) error {
+	var clauses []search.Clause
+	asked := map[string]bool{}
+	for _, v := range all {
+		for _, patient := range patients(v.Type, v.ID, v.Terms) {
+			if _, known := r.decider.inForce[patient]; !known && !asked[patient] {
+				asked[patient] = true
+				clauses = append(clauses, consentsOf(patient))
+			}
+		}
+	}
+
+	if len(clauses) == 0 {
+		return nil
+	}
+	return src.Prepare(ctx, clauses)
 }
 
 // except is each where all that may be denied is among the resources in limited.
@@ -168,29 +195,23 @@ func (r *Rule) limiting(
 
 	st := r.decider.Store.(*store)
 	of := map[string]int{}
-	for _, doc := range active {
-		v, err := src.Resource(ctx, doc)
-		if err != nil {
-			return nil, false, err
+	var failed error
+	err = src.Resources(ctx, active, func(v access.Resource) bool {
+		var c *Consent
+		if c, failed = st.compiled(v); c == nil || failed != nil {
+			return failed == nil
 		}
 
-		c, err := st.compiled(v)
-		if err != nil {
-			return nil, false, err
-		}
-		if c == nil {
-			continue
-		}
-
-		limits, err := r.decider.mayDeny(ctx, c, actions)
-		if err != nil {
-			return nil, false, err
-		}
-
+		var limits bool
+		limits, failed = r.decider.mayDeny(ctx, c, actions)
 		of[c.patient]++
 		if limits {
 			of[c.patient] = maxInForce + 1
 		}
+		return failed == nil
+	})
+	if err != nil || failed != nil {
+		return nil, false, cmp.Or(failed, err)
 	}
 
 	for patient, n := range of {

@@ -114,6 +114,17 @@ func (c Clause) Each(ctx context.Context, ix Index, f func(doc uint64) bool) err
 	return nil
 }
 
+// AppendTerms appends the terms that Each asks the index for, without those of which
+// only a part is known.
+func (c *Clause) AppendTerms(terms [][]byte) [][]byte {
+	for i := range c.probes {
+		if p := &c.probes[i]; p.single() {
+			terms = append(terms, p.from[:len(p.from)-1])
+		}
+	}
+	return terms
+}
+
 // Places reports whether a parameter places resources of typ in a compartment.
 func Places(of, typ, code string) bool {
 	return slices.Contains(tables().compartment[of][typ], code)

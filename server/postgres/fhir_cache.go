@@ -1,8 +1,7 @@
 package postgres
 
 import (
-	"bytes"
-	"encoding/binary"
+	"slices"
 	"sync"
 
 	"fhirdest.example/fhir"
@@ -27,18 +26,18 @@ type cache struct {
 	lists  map[string]*keptList         // by the bounds of their ranges
 	terms  map[string]*keptList         // of those, the lists of one term
 	ranges map[param]map[*keptList]bool // and the others
-	having map[uint64]map[*keptList]bool
+	having map[uint64][]*keptList
 }
 
 // span is the states, by their clocks, in which something kept is right.
 type span struct {
-	from uint64
-	end  uint64 // the first in which it is not; 0: not known yet
+	since uint64
+	end   uint64 // the first in which it is not; 0: not known yet
 }
 
 // in reports whether it is right in a state. The cache's mutex is held.
 func (s *span) in(clock uint64) bool {
-	return s.from <= clock && (s.end == 0 || clock < s.end)
+	return s.since <= clock && (s.end == 0 || clock < s.end)
 }
 
 // keptEntry is the current version of a resource.
@@ -48,20 +47,22 @@ type keptEntry struct {
 	partial bool // only id and terms of it were read
 }
 
-// keptList is the rows of a range of the index.
+// keptList is the first rows of a range of the index, or all.
 type keptList struct {
 	span
-	key      string
-	from, to []byte
-	one      []byte // the term, of a range that has no other
-	rows     []indexRow
+	indexRange
+	key  string
+	rows []indexRow
+	part bool // more rows follow
 }
 
-// Bounds of what is kept. overhead is what the maps add to each thing.
+// Bounds of what is kept. The overheads are what the maps add to each thing.
 const (
-	cacheBytes = 64 << 20
-	maxKept    = 64 << 10 // bytes of one resource
-	overhead   = 150
+	cacheBytes  = 64 << 20
+	maxKept     = 64 << 10 // bytes of one resource
+	maxRows     = 1024     // of one range
+	overhead    = 150
+	rowOverhead = 100
 )
 
 func newCache(most int) *cache {
@@ -88,7 +89,7 @@ func (c *cache) empty() {
 	c.lists = map[string]*keptList{}
 	c.terms = map[string]*keptList{}
 	c.ranges = map[param]map[*keptList]bool{}
-	c.having = map[uint64]map[*keptList]bool{}
+	c.having = map[uint64][]*keptList{}
 }
 
 // changed is a change of a resource, with the terms that it has now.
@@ -132,23 +133,30 @@ func (c *cache) change(x changed) {
 	if e := c.docs[x.doc]; e != nil {
 		c.dropEntry(e, x.seq)
 	}
-	for l := range c.having[x.doc] {
+	for _, l := range slices.Clone(c.having[x.doc]) {
 		c.dropList(l, x.seq)
 	}
 
-	var key []byte
 	x.terms.Each(func(term []byte) bool {
-		if l := c.terms[string(term)]; l != nil {
+		r := indexRow{
+			term: term,
+			doc:  x.doc,
+		}
+		if l := c.terms[string(term)]; l != nil && l.covers(r) {
 			c.dropList(l, x.seq)
 		}
 		for l := range c.ranges[param(term)] {
-			key = appendIndexKey(key[:0], term, x.doc)
-			if bytes.Compare(key, l.from) >= 0 && bytes.Compare(key, l.to) < 0 {
+			if l.covers(r) {
 				c.dropList(l, x.seq)
 			}
 		}
 		return true
 	})
+}
+
+// covers reports whether a row would be among those that are kept, if it were there.
+func (l *keptList) covers(r indexRow) bool {
+	return l.contains(r) && (!l.part || r.compare(l.rows[len(l.rows)-1]) <= 0)
 }
 
 func (c *cache) dropEntry(e *keptEntry, end uint64) {
@@ -170,9 +178,11 @@ func (c *cache) dropList(l *keptList, end uint64) {
 		delete(c.ranges[param(l.from)], l)
 	}
 	for _, r := range l.rows {
-		delete(c.having[r.doc], l)
-		if len(c.having[r.doc]) == 0 {
+		rest := slices.DeleteFunc(c.having[r.doc], func(of *keptList) bool { return of == l })
+		if len(rest) == 0 {
 			delete(c.having, r.doc)
+		} else {
+			c.having[r.doc] = rest
 		}
 	}
 }
@@ -180,7 +190,7 @@ func (c *cache) dropList(l *keptList, end uint64) {
 func (l *keptList) size() int {
 	size := overhead + 2*len(l.from) + 2*len(l.to)
 	for _, r := range l.rows {
-		size += overhead
+		size += rowOverhead
 		if l.one == nil {
 			size += len(r.term)
 		}
@@ -210,7 +220,7 @@ func (c *cache) room(size int) {
 // keepEntry keeps a resource that was read in the state of numbers.
 func (c *cache) keepEntry(n numbers, e fhir.Entry) {
 	c.keep(n, &keptEntry{
-		span:  &span{from: n.written},
+		span:  &span{since: n.written},
 		entry: e,
 	})
 }
@@ -218,7 +228,7 @@ func (c *cache) keepEntry(n numbers, e fhir.Entry) {
 // keepTerms does the same with what a search reads of one.
 func (c *cache) keepTerms(n numbers, doc uint64, id string, terms search.Terms) {
 	c.keep(n, &keptEntry{
-		span: &span{from: n.written},
+		span: &span{since: n.written},
 		entry: fhir.Entry{
 			Doc:   doc,
 			ID:    id,
@@ -250,34 +260,35 @@ func (c *cache) keep(n numbers, e *keptEntry) {
 	}
 }
 
-// keepList keeps the rows of a range that were read in the state of numbers.
-func (c *cache) keepList(n numbers, from, to, one []byte, rows []indexRow) {
+// keepList keeps the first rows of a range that were read in the state of numbers; part
+// reports that more follow.
+func (c *cache) keepList(n numbers, of indexRange, rows []indexRow, part bool) {
 	l := &keptList{
-		span: span{from: n.written},
-		key:  rangeKey(from, to),
-		from: bytes.Clone(from),
-		to:   bytes.Clone(to),
-		one:  bytes.Clone(one),
-		rows: rows,
+		span:       span{since: n.written},
+		indexRange: of.clone(),
+		key:        of.key(),
+		rows:       rows,
+		part:       part,
 	}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n.written != c.clock || !c.knows(n) || c.lists[l.key] != nil {
+	if n.written != c.clock || !c.knows(n) {
 		return
 	}
+	if old := c.lists[l.key]; old != nil {
+		if !old.part || len(old.rows) >= len(rows) {
+			return
+		}
+		c.dropList(old, c.clock+1)
+	}
+
 	c.room(l.size())
 	c.size += l.size()
 	c.lists[l.key] = l
 	c.addRange(l)
-
 	for _, r := range rows {
-		of := c.having[r.doc]
-		if of == nil {
-			of = map[*keptList]bool{}
-			c.having[r.doc] = of
-		}
-		of[l] = true
+		c.having[r.doc] = append(c.having[r.doc], l)
 	}
 }
 
@@ -294,13 +305,6 @@ func (c *cache) addRange(l *keptList) {
 		c.ranges[param(l.from)] = of
 	}
 	of[l] = true
-}
-
-// rangeKey joins the bounds of a range.
-func rangeKey(from, to []byte) string {
-	b := binary.AppendUvarint(nil, uint64(len(from)))
-	b = append(b, from...)
-	return string(append(b, to...))
 }
 
 // entry returns a resource as it is in a state.
@@ -333,10 +337,10 @@ func (c *cache) valid(n numbers, e *keptEntry) *keptEntry {
 }
 
 // list returns the rows of a range as they are in a state.
-func (c *cache) list(n numbers, from, to []byte) *keptList {
+func (c *cache) list(n numbers, of indexRange) *keptList {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := c.lists[rangeKey(from, to)]
+	l := c.lists[of.key()]
 	if l == nil || !c.knows(n) || !l.in(n.written) {
 		return nil
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"maps"
 	"slices"
 
@@ -21,6 +22,7 @@ type pending struct {
 	changes  []logged
 	terms    map[param]map[string]bool // by key of the index: whether it comes, or goes
 	dropped  bool                      // all of the index goes first
+	again    bool                      // resources are indexed again
 	settings map[string][]byte         // nil: removed
 
 	wrote bool // something was changed since the last call of Changed
@@ -152,6 +154,7 @@ func (s *state) Reindex(ctx context.Context, doc uint64, t search.Terms) error {
 	}
 
 	s.indexes()
+	s.changing.again = true
 	e.Terms = t
 	s.changing.docs[doc] = e
 	s.changeTerms(doc, nil, t)
@@ -172,7 +175,7 @@ func (s *state) settle() error {
 		return err
 	}
 
-	s.changing.queue(b)
+	bulk := s.changing.queue(b)
 	if n := s.numbers; n != s.base {
 		b.Queue(
 			"update numbers set docs = $1, changes = $2, written = $3, epoch = $4",
@@ -185,18 +188,22 @@ func (s *state) settle() error {
 	if b.Len() == 0 {
 		return nil
 	}
-	return s.send(context.Background(), b)
+	if err := s.send(context.Background(), b); err != nil || len(bulk.keys) == 0 {
+		return err
+	}
+	return s.copyIn(context.Background(), "copy term (term, doc) from stdin binary", bulk.copied())
 }
 
-// queue queues the statements that write all of it.
-func (p *pending) queue(b *pgx.Batch) {
+// queue queues the statements that write all of it, but for rows of the index that are
+// so many that they are to be copied.
+func (p *pending) queue(b *pgx.Batch) (bulk termRows) {
 	if p.dropped {
 		b.Queue("delete from term")
 	}
 	p.queueDocs(b)
 	p.queueVersions(b)
 	p.queueChanges(b)
-	p.queueTerms(b)
+	bulk = p.queueTerms(b)
 	for name, value := range p.settings {
 		if value == nil {
 			b.Queue("delete from setting where name = $1", name)
@@ -205,22 +212,35 @@ func (p *pending) queue(b *pgx.Batch) {
 				"on conflict (name) do update set value = excluded.value", name, value)
 		}
 	}
+	return bulk
 }
 
+// docRows are rows of doc as a statement gets them.
+const docRows = "unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::boolean[], " +
+	"$6::text[], $7::text[], $8::bytea[], $9::bytea[])"
+
 func (p *pending) queueDocs(b *pgx.Batch) {
-	if len(p.docs) == 0 {
-		return
+	made, changed := newEntryRows(len(p.ids)), newEntryRows(len(p.docs)-len(p.ids))
+	for _, doc := range slices.Sorted(maps.Keys(p.docs)) {
+		e := p.docs[doc]
+		if p.ids[identity{e.Type, e.ID}] == doc {
+			made.add(e)
+		} else {
+			changed.add(e)
+		}
 	}
 
-	r := newEntryRows(len(p.docs))
-	for _, doc := range slices.Sorted(maps.Keys(p.docs)) {
-		r.add(p.docs[doc])
+	made.queue(b, "insert into doc ("+entryColumns+") select * from "+docRows)
+	changed.queue(b, "update doc set version = now.version, updated = now.updated, method = now.method, "+
+		"deleted = now.deleted, terms = now.terms, body = now.body from "+docRows+
+		" as now ("+entryColumns+") where doc.doc = now.doc")
+}
+
+// queue queues a statement for the rows, if there are any.
+func (r *entryRows) queue(b *pgx.Batch, sql string) {
+	if len(r.docs) > 0 {
+		b.Queue(sql, r.docs, r.versions, r.updated, r.methods, r.deleted, r.types, r.ids, r.terms, r.bodies)
 	}
-	b.Queue("insert into doc ("+entryColumns+") select * from unnest($1::bigint[], $2::bigint[], "+
-		"$3::bigint[], $4::smallint[], $5::boolean[], $6::text[], $7::text[], $8::bytea[], $9::bytea[]) "+
-		"on conflict (doc) do update set version = excluded.version, updated = excluded.updated, "+
-		"method = excluded.method, deleted = excluded.deleted, terms = excluded.terms, body = excluded.body",
-		r.docs, r.versions, r.updated, r.methods, r.deleted, r.types, r.ids, r.terms, r.bodies)
 }
 
 func (p *pending) queueVersions(b *pgx.Batch) {
@@ -301,8 +321,12 @@ func (p *pending) queueChanges(b *pgx.Batch) {
 		seqs, types, docs, versions, records)
 }
 
+// maxInserted is how many rows of the index a statement inserts; more are copied, which
+// costs the server less.
+const maxInserted = 1024
+
 // queueTerms writes the index in the order of its keys, which are near each other then.
-func (p *pending) queueTerms(b *pgx.Batch) {
+func (p *pending) queueTerms(b *pgx.Batch) (bulk termRows) {
 	var came, went termRows
 	for _, changes := range p.terms {
 		for key, comes := range changes {
@@ -319,11 +343,20 @@ func (p *pending) queueTerms(b *pgx.Batch) {
 		b.Queue("delete from term using unnest($1::bytea[], $2::bigint[]) as gone (t, d) "+
 			"where term = t and doc = d", went.terms, went.docs)
 	}
-	if len(came.keys) > 0 {
+
+	const insert = "insert into term (term, doc) select * from unnest($1::bytea[], $2::bigint[])"
+	switch {
+	case len(came.keys) == 0:
+	case p.again: // a resource that was changed before it is indexed again has some of the rows
 		came.split()
-		b.Queue("insert into term (term, doc) select * from unnest($1::bytea[], $2::bigint[]) "+
-			"on conflict do nothing", came.terms, came.docs) // one that changed before it was indexed again is there
+		b.Queue(insert+" on conflict do nothing", came.terms, came.docs)
+	case len(came.keys) <= maxInserted:
+		came.split()
+		b.Queue(insert, came.terms, came.docs)
+	default:
+		bulk = came
 	}
+	return bulk
 }
 
 // termRows are the columns of rows of term.
@@ -340,4 +373,26 @@ func (r *termRows) split() {
 		r.terms = append(r.terms, term)
 		r.docs = append(r.docs, int64(doc))
 	}
+}
+
+// copied returns the rows in the binary format of COPY, in their order (PostgreSQL,
+// "COPY", File Formats).
+func (r *termRows) copied() []byte {
+	slices.Sort(r.keys)
+	size := 32
+	for _, key := range r.keys {
+		size += len(key) + 16
+	}
+
+	b := append(make([]byte, 0, size), "PGCOPY\n\377\r\n\000"...)
+	b = append(b, make([]byte, 8)...) // no flags, and no extension of the header
+	for _, key := range r.keys {
+		n := len(key) - 9
+		b = binary.BigEndian.AppendUint16(b, 2)
+		b = binary.BigEndian.AppendUint32(b, uint32(n))
+		b = append(b, key[:n]...)
+		b = binary.BigEndian.AppendUint32(b, 8)
+		b = append(b, key[n+1:]...)
+	}
+	return binary.BigEndian.AppendUint16(b, 0xffff)
 }

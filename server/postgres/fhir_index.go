@@ -2,11 +2,14 @@ package postgres
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+
+	"fhirdest.example/fhir"
 )
 
 // A key of the index, as its callers bound ranges by, is a term, a byte 0 and the
@@ -43,24 +46,104 @@ func (s *state) scan(
 	ctx context.Context, from, to []byte, f func([]byte, uint64) bool,
 ) (more bool, err error) {
 	term, first, exact := oneTerm(from, to)
-	begin := from
-	if exact {
-		begin = from[:len(term)+1] // that of all resources with the term
+	h := head{
+		indexRange: indexRange{
+			from: from,
+			to:   to,
+			one:  term,
+		},
 	}
-	if kept := s.store.cache.list(s.base, begin, to); kept != nil {
-		s.uses(&kept.span)
-		for _, r := range kept.rows {
-			if r.doc >= first && !f(r.term, r.doc) {
-				return false, nil
-			}
-		}
-		return true, nil
+	if exact {
+		h.from = from[:len(term)+1] // that of all resources with the term
 	}
 
-	if exact {
-		return s.scanTerm(ctx, term, first, to, f)
+	known, whole := h.known(s)
+	for _, r := range known {
+		if r.doc >= first && !f(r.term, r.doc) {
+			return false, nil
+		}
 	}
-	return s.scanTerms(ctx, from, to, f)
+	if whole {
+		return true, nil
+	}
+	h.rows = slices.Clip(known)
+
+	if exact {
+		return s.scanTerm(ctx, &h, first, f)
+	}
+	return s.scanTerms(ctx, &h, f)
+}
+
+// known returns the first rows of a range, as far as they were read before; whole
+// reports that these are all.
+func (r indexRange) known(s *state) (rows []indexRow, whole bool) {
+	if rows, ok := s.ahead[r.key()]; ok {
+		return rows, true
+	}
+	kept := s.store.cache.list(s.base, r)
+	if kept == nil {
+		return nil, false
+	}
+	s.uses(&kept.span)
+	return kept.rows, !kept.part
+}
+
+// indexRange is a range of keys.
+type indexRange struct {
+	from, to []byte
+	one      []byte // the term, of a range that has no other
+}
+
+// rangeOf is the range of a term.
+func rangeOf(term []byte) indexRange {
+	return indexRange{
+		from: append(bytes.Clone(term), 0),
+		to:   append(bytes.Clone(term), 1),
+		one:  term,
+	}
+}
+
+func (r indexRange) clone() indexRange {
+	return indexRange{
+		from: bytes.Clone(r.from),
+		to:   bytes.Clone(r.to),
+		one:  bytes.Clone(r.one),
+	}
+}
+
+// key names the range.
+func (r indexRange) key() string {
+	b := binary.AppendUvarint(nil, uint64(len(r.from)))
+	b = append(b, r.from...)
+	return string(append(b, r.to...))
+}
+
+// contains reports whether a row is in the range.
+func (r indexRange) contains(row indexRow) bool {
+	key := appendIndexKey(make([]byte, 0, 128), row.term, row.doc)
+	return bytes.Compare(key, r.from) >= 0 && bytes.Compare(key, r.to) < 0
+}
+
+// head is the first rows of a range, which are kept for others.
+type head struct {
+	indexRange
+	rows []indexRow
+	full bool // more rows have followed than are kept
+}
+
+// add adds rows that follow.
+func (h *head) add(rows []indexRow) {
+	n := min(len(rows), maxRows-len(h.rows))
+	h.full = h.full || n < len(rows)
+	h.rows = append(h.rows, rows[:n]...)
+}
+
+// keep keeps what was read of the range; all reports that nothing follows.
+func (h *head) keep(s *state, all bool) {
+	part := h.full || !all
+	if !part || len(h.rows) > 0 {
+		s.store.cache.keepList(s.base, h.indexRange, h.rows, part)
+	}
 }
 
 // oneTerm returns the term of a range that has no other, and the first number.
@@ -79,13 +162,22 @@ func oneTerm(from, to []byte) (term []byte, first uint64, ok bool) {
 	return nil, 0, false
 }
 
-// scanTerm goes through the resources that have one term.
+// scanTerm goes through the resources that have one term and a number not below first,
+// behind those of the head.
 func (s *state) scanTerm(
-	ctx context.Context, term []byte, first uint64, to []byte, f func([]byte, uint64) bool,
+	ctx context.Context, h *head, first uint64, f func([]byte, uint64) bool,
 ) (more bool, err error) {
 	if first > lastNumber {
 		return true, nil
 	}
+
+	next := uint64(0)
+	if len(h.rows) > 0 {
+		next = h.rows[len(h.rows)-1].doc + 1
+	}
+	keeps := first <= next
+	first = max(first, next)
+	term := bytes.Clone(h.one)
 
 	for size := fewDocs; ; size = min(8*size, manyTerms) {
 		var docs []int64
@@ -97,33 +189,23 @@ func (s *state) scanTerm(
 			return false, err
 		}
 
-		if first == 0 && len(docs) < size && size == fewDocs {
-			s.keepDocs(term, to, docs)
+		page := rowsOf(term, docs)
+		if keeps {
+			h.add(page)
+			h.keep(s, len(docs) < size)
+			keeps = !h.full
 		}
-		for _, doc := range docs {
-			if !f(term, uint64(doc)) {
+
+		for _, r := range page {
+			if !f(r.term, r.doc) {
 				return false, nil
 			}
 		}
 		if len(docs) < size {
 			return true, nil
 		}
-		first = uint64(docs[len(docs)-1]) + 1
+		first = page[len(page)-1].doc + 1
 	}
-}
-
-// keepDocs keeps the list of a term.
-func (s *state) keepDocs(term, to []byte, docs []int64) {
-	rows := make([]indexRow, len(docs))
-	own := bytes.Clone(term)
-	for i, doc := range docs {
-		rows[i] = indexRow{
-			term: own,
-			doc:  uint64(doc),
-		}
-	}
-	from := append(bytes.Clone(term), 0)
-	s.store.cache.keepList(s.base, from, to, own, rows)
 }
 
 // indexRow is a row of the index.
@@ -132,66 +214,88 @@ type indexRow struct {
 	doc  uint64
 }
 
-// scanTerms goes through a range of keys.
+// rowsOf returns the rows of a term that has these resources.
+func rowsOf(term []byte, docs []int64) []indexRow {
+	rows := make([]indexRow, len(docs))
+	for i, doc := range docs {
+		rows[i] = indexRow{
+			term: term,
+			doc:  uint64(doc),
+		}
+	}
+	return rows
+}
+
+// compare is the order of the table.
+func (r indexRow) compare(other indexRow) int {
+	return cmp.Or(bytes.Compare(r.term, other.term), cmp.Compare(r.doc, other.doc))
+}
+
+// scanTerms goes through a range of keys, behind the rows of the head.
 func (s *state) scanTerms(
-	ctx context.Context, from, to []byte, f func([]byte, uint64) bool,
+	ctx context.Context, h *head, f func([]byte, uint64) bool,
 ) (more bool, err error) {
 	const rows = "select term, doc from term where "
-	var key []byte
-	outside := func(r indexRow) bool {
-		key = appendIndexKey(key[:0], r.term, r.doc)
-		return bytes.Compare(key, from) < 0 || bytes.Compare(key, to) >= 0
-	}
-	within := func(page []indexRow) bool {
-		for _, r := range page {
-			if !outside(r) && !f(r.term, r.doc) {
-				return false
-			}
-		}
-		return true
-	}
-
 	b := &pgx.Batch{}
 	var before, page []indexRow
-	if shorter := termsBefore(from); len(shorter) > 0 {
-		queueIndex(b, &before, rows+"term = any($1)", shorter)
-	}
 	size := fewTerms
-	queueIndex(b, &page, rows+"term >= $1 and term < $2 order by term, doc limit $3", from, to, size)
-	if err := s.read(ctx, b); err != nil {
-		return false, err
-	}
-	if len(before) == 0 && len(page) < size && ofOneParam(from, to) {
-		s.store.cache.keepList(s.base, from, to, nil, slices.DeleteFunc(slices.Clone(page), outside))
-	}
-	if !within(before) {
-		return false, nil
+	keeps := ofOneParam(h.from, h.to)
+	if n := len(h.rows); n > 0 {
+		size = fewDocs
+		queueAfter(b, &page, h.rows[n-1], h.to, size)
+	} else {
+		if shorter := termsBefore(h.from); len(shorter) > 0 {
+			queueIndex(b, &before, rows+"term = any($1)", shorter)
+		}
+		queueIndex(b, &page, rows+"term >= $1 and term < $2 order by term, doc limit $3", h.from, h.to, size)
 	}
 
-	for err == nil {
-		if !within(page) {
-			return false, nil
+	for {
+		if err := s.read(ctx, b); err != nil {
+			return false, err
 		}
-		if len(page) < size {
+		end := len(page) < size
+		var last indexRow
+		if !end {
+			last = page[size-1]
+		}
+
+		page = slices.DeleteFunc(page, h.outside)
+		if keeps = keeps && len(before) == 0; keeps {
+			h.add(page)
+			h.keep(s, end)
+			keeps = !h.full
+		}
+
+		for _, r := range append(slices.DeleteFunc(before, h.outside), page...) {
+			if !f(r.term, r.doc) {
+				return false, nil
+			}
+		}
+		if end {
 			return true, nil
 		}
 
-		last := page[len(page)-1]
 		size = min(8*size, manyTerms)
-		page = nil
-		b = &pgx.Batch{}
-		queueIndex(
-			b,
-			&page,
-			rows+"(term, doc) > ($1, $2) and term < $3 order by term, doc limit $4",
-			last.term,
-			int64(last.doc),
-			to,
-			size,
-		)
-		err = s.read(ctx, b)
+		b, before, page = &pgx.Batch{}, nil, nil
+		queueAfter(b, &page, last, h.to, size)
 	}
-	return false, err
+}
+
+// outside reports whether a row is not in the range.
+func (r indexRange) outside(row indexRow) bool { return !r.contains(row) }
+
+// queueAfter queues what reads the rows after one, up to a bound.
+func queueAfter(b *pgx.Batch, page *[]indexRow, after indexRow, to []byte, size int) {
+	queueIndex(
+		b,
+		page,
+		"select term, doc from term where (term, doc) > ($1, $2) and term < $3 order by term, doc limit $4",
+		after.term,
+		int64(after.doc),
+		to,
+		size,
+	)
 }
 
 // ofOneParam reports whether all terms of a range are of one search parameter.
@@ -297,4 +401,80 @@ func (m *merge) next() bool {
 func (m *merge) rest() {
 	for len(m.added) > 0 && m.next() {
 	}
+}
+
+// Bounds of what is read ahead: the resources of one term, and the bytes of one body.
+const (
+	aheadDocs = 8
+	aheadBody = 16 << 10
+)
+
+// ReadAhead implements fhir.Ahead. It is one round trip, or none when all is kept.
+func (s *state) ReadAhead(ctx context.Context, terms [][]byte) error {
+	var ask [][]byte
+	var docs []int64
+	for _, term := range terms {
+		kept := s.store.cache.list(s.base, rangeOf(term))
+		if kept == nil {
+			ask = append(ask, term)
+			continue
+		}
+		for _, row := range kept.rows[:min(aheadDocs, len(kept.rows))] {
+			if _, ok := s.known(row.doc); !ok {
+				docs = append(docs, int64(row.doc))
+			}
+		}
+	}
+	if len(ask)+len(docs) == 0 {
+		return nil
+	}
+
+	lists, entries, err := readAhead(ctx, s, ask, docs)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		s.keep(e)
+	}
+
+	if s.ahead == nil {
+		s.ahead = map[string][]indexRow{}
+	}
+	for i, rows := range lists {
+		h := &head{indexRange: rangeOf(ask[i])}
+		h.add(rows)
+		h.keep(s, len(rows) < fewDocs)
+		if len(rows) < fewDocs {
+			s.ahead[h.key()] = rows
+		}
+	}
+	return nil
+}
+
+// readAhead reads the lists of terms, and with them the first resources of each and
+// those in docs.
+func readAhead(
+	ctx context.Context, s *state, terms [][]byte, docs []int64,
+) (lists [][]indexRow, entries []fhir.Entry, err error) {
+	b := &pgx.Batch{}
+	if len(terms) > 0 {
+		queueRows(b, func(rows pgx.Rows) error {
+			var docs []int64
+			err := rows.Scan(&docs)
+			lists = append(lists, rowsOf(bytes.Clone(terms[len(lists)]), docs))
+			return err
+		}, "select array(select doc from term where term = t order by doc limit $2) "+
+			"from unnest($1::bytea[]) with ordinality as asked (t, i) order by i", terms, fewDocs)
+	}
+
+	queueRows(b, func(rows pgx.Rows) error {
+		e, err := scanEntry(rows)
+		entries = append(entries, e)
+		return err
+	}, "select "+entryColumns+" from doc where doc = any(array("+
+		"select d from unnest($1::bytea[]) as t, "+
+		"lateral (select doc as d from term where term = t order by doc limit $3) as first) || $2) "+
+		"and octet_length(body) <= $4", terms, docs, aheadDocs, aheadBody)
+	err = s.read(ctx, b)
+	return lists, entries, err
 }

@@ -22,6 +22,7 @@ type state struct {
 	used   []*span // of the cache, before the transaction has begun
 	moved  bool    // what was used is not right in the transaction's state
 	recent map[uint64]fhir.Entry
+	ahead  map[string][]indexRow // see ReadAhead
 
 	settings map[string][]byte // that were read; nil: there is none
 }
@@ -46,7 +47,10 @@ func (n *numbers) sameIndex(other *numbers) bool {
 // what was looked up is read next.
 const maxRecent = 2048
 
-var _ fhir.ResourceStore = (*state)(nil)
+var (
+	_ fhir.ResourceStore = (*state)(nil)
+	_ fhir.Ahead         = (*state)(nil)
+)
 
 // move notes the state in which the transaction has begun. A state that is only read may
 // be a later one than what was used of the cache: then that must be right in it, too.

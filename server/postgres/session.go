@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -37,9 +38,23 @@ func (s *session) send(ctx context.Context, b *pgx.Batch) error {
 		return s.err
 	}
 
+	return s.bounded(ctx, func(ctx context.Context) error { return s.exchange(ctx, b) })
+}
+
+// copyIn sends rows by a statement COPY, in a transaction that has begun.
+func (s *session) copyIn(ctx context.Context, sql string, rows []byte) error {
+	return s.bounded(ctx, func(ctx context.Context) error {
+		_, err := s.conn.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(rows), sql)
+		return err
+	})
+}
+
+// bounded does a round trip, whose error is final but for a function's
+// fhir.ErrDamaged.
+func (s *session) bounded(ctx context.Context, trip func(context.Context) error) error {
 	bounded, cancel := context.WithTimeout(ctx, roundTrip)
 	defer cancel()
-	err := s.exchange(bounded, b)
+	err := trip(bounded)
 	if err == nil || errors.Is(err, fhir.ErrDamaged) { // a row was read, and is not what it should be
 		return err
 	}
