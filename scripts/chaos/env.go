@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"fhirdest.example/certs"
+	"fhirdest.example/scripts/process"
 	"fhirdest.example/server/postgres"
 	"fhirdest.example/server/postgres/local"
 	"fhirdest.example/udap"
@@ -42,7 +43,7 @@ type env struct {
 	database     *local.Server
 	databasePort int
 	destinations [2]*destination
-	gateway      *process
+	gateway      *process.Process
 	address      string // of the gateway
 	admin        string
 }
@@ -54,7 +55,7 @@ type destination struct {
 	admin   string
 	link    *link // to PostgreSQL
 	config  string
-	process *process
+	process *process.Process
 }
 
 // newEnv builds the programs, makes every file and starts everything.
@@ -310,7 +311,7 @@ func (e *env) prepareDestinations(context.Context) error {
 }
 
 func (e *env) startDestination(d *destination) (err error) {
-	d.process, err = start(e.path(d.name+".log"), filepath.Join(e.programs, "destination"), "-config", d.config)
+	d.process, err = process.Start(e.path(d.name+".log"), filepath.Join(e.programs, "destination"), "-config", d.config)
 	return err
 }
 
@@ -341,7 +342,7 @@ func (e *env) startGateway(context.Context) (err error) {
 	if err := os.WriteFile(e.path("gateway.yaml"), []byte(text), 0o600); err != nil {
 		return err
 	}
-	e.gateway, err = start(e.path("gateway.log"), filepath.Join(e.programs, "gateway"),
+	e.gateway, err = process.Start(e.path("gateway.log"), filepath.Join(e.programs, "gateway"),
 		"-config", e.path("gateway.yaml"))
 	return err
 }
@@ -349,11 +350,11 @@ func (e *env) startGateway(context.Context) (err error) {
 // close ends everything.
 func (e *env) close() {
 	if e.gateway != nil {
-		e.gateway.kill()
+		e.gateway.Kill()
 	}
 	for _, d := range e.destinations {
 		if d != nil && d.process != nil {
-			d.process.kill()
+			d.process.Kill()
 		}
 		if d != nil {
 			d.link.close()

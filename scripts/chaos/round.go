@@ -31,7 +31,7 @@ func disturbances() (list []disturbance) {
 			disturbance{
 				name: "kill -9 of destination " + name,
 				begin: func(_ context.Context, l *load) error {
-					l.env.destinations[i].process.kill()
+					l.env.destinations[i].process.Kill()
 					return nil
 				},
 				end: func(_ context.Context, l *load) error {

@@ -22,11 +22,11 @@ import (
 // Token is the bearer token of requests that have one.
 const Token = "0123456789abcdef0123456789abcdef"
 
-// Requests makes requests about the patients that have these ids. Auth has them send
-// the token.
+// Requests makes requests about the patients that have these ids.
 type Requests struct {
 	Patients []string
-	Auth     bool
+	Base     string // path of the FHIR base; empty: /fhir
+	Token    string // bearer token; empty: none is sent
 }
 
 // patient returns one of the ids.
@@ -34,39 +34,48 @@ func (r Requests) patient() string { return r.Patients[rand.IntN(len(r.Patients)
 
 // Read reads a patient.
 func (r Requests) Read() []byte {
-	return get("/fhir/Patient/"+r.patient(), r.Auth)
+	return r.Get("/Patient/" + r.patient())
 }
 
 // Search asks for a page of 20 observations of a patient.
 func (r Requests) Search() []byte {
-	return get("/fhir/Observation?patient="+r.patient()+"&_count=20", r.Auth)
+	return r.Get("/Observation?patient=" + r.patient() + "&_count=20")
 }
 
 // Create creates an observation.
 func (r Requests) Create() []byte {
-	return post("/fhir/Observation", r.observation(), r.Auth)
+	return r.post("/Observation", r.observation())
 }
 
 // Transaction creates ten of them.
 func (r Requests) Transaction() []byte {
-	return post("/fhir", r.bundle(), r.Auth)
+	return r.post("", r.bundle())
 }
 
-func get(target string, auth bool) []byte {
-	return []byte("GET " + target + " HTTP/1.1\r\nHost: fhir.test\r\nAccept: application/fhir+json\r\n" + credentials(
-		auth) + "\r\n")
+// Get reads whatever is below the base.
+func (r Requests) Get(target string) []byte {
+	return []byte("GET " + r.base() + target + " HTTP/1.1\r\nHost: fhir.test\r\n" +
+		"Accept: application/fhir+json\r\n" + r.credentials() + "\r\n")
 }
 
-func post(target, body string, auth bool) []byte {
-	return []byte("POST " + target + " HTTP/1.1\r\nHost: fhir.test\r\nContent-Type: application/fhir+json\r\n" +
-		"Content-Length: " + strconv.Itoa(len(body)) + "\r\n" + credentials(auth) + "\r\n" + body)
+func (r Requests) post(target, body string) []byte {
+	return []byte("POST " + r.base() + target + " HTTP/1.1\r\nHost: fhir.test\r\n" +
+		"Content-Type: application/fhir+json\r\n" +
+		"Content-Length: " + strconv.Itoa(len(body)) + "\r\n" + r.credentials() + "\r\n" + body)
 }
 
-func credentials(auth bool) string {
-	if auth {
-		return "Authorization: Bearer " + Token + "\r\n"
+func (r Requests) base() string {
+	if r.Base == "" {
+		return "/fhir"
 	}
-	return ""
+	return r.Base
+}
+
+func (r Requests) credentials() string {
+	if r.Token == "" {
+		return ""
+	}
+	return "Authorization: Bearer " + r.Token + "\r\n"
 }
 
 func (r Requests) observation() string {
@@ -193,7 +202,17 @@ func Run(
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if err := client(addr, start.Add(d), next, &done); err != nil {
+			c, err := net.Dial("tcp", addr)
+			if err == nil {
+				err = client(c, &done, func() []byte {
+					if time.Since(start) >= d {
+						return nil
+					}
+					return next()
+				})
+			}
+
+			if err != nil {
 				failed.Store(err)
 			}
 		}()
@@ -211,16 +230,56 @@ func Run(
 	}, nil
 }
 
-func client(addr string, until time.Time, next func() []byte, done *atomic.Int64) error {
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		return err
+// Send sends each request once, over that many connections, and returns the processor
+// time of each, as cpu counts it.
+func Send(
+	dial func() (net.Conn, error), clients int, requests [][]byte, cpu func() time.Duration,
+) (measure.Values, error) {
+	var next, done atomic.Int64
+	var failed atomic.Value
+	var wg sync.WaitGroup
+	conns := make([]net.Conn, clients)
+	for i := range conns {
+		c, err := dial()
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close()
+		conns[i] = c
 	}
-	defer c.Close()
 
+	before := cpu()
+	for _, c := range conns {
+		wg.Go(func() {
+			err := client(c, &done, func() []byte {
+				i := next.Add(1) - 1
+				if i >= int64(len(requests)) {
+					return nil
+				}
+				return requests[i]
+			})
+			if err != nil {
+				failed.Store(err)
+			}
+		})
+	}
+
+	wg.Wait()
+	if err, ok := failed.Load().(error); ok {
+		return nil, err
+	}
+
+	return measure.Values{
+		measure.CPUMicros: float64((cpu() - before).Microseconds()) / float64(len(requests)),
+	}, nil
+}
+
+// client sends requests over a connection until there is none, and closes it.
+func client(c net.Conn, done *atomic.Int64, next func() []byte) error {
+	defer c.Close()
 	r := bufio.NewReaderSize(c, 64<<10)
-	for time.Now().Before(until) {
-		if _, err := c.Write(next()); err != nil {
+	for request := next(); request != nil; request = next() {
+		if _, err := c.Write(request); err != nil {
 			return err
 		}
 		if err := readAnswer(r); err != nil {

@@ -107,7 +107,7 @@ func compare(out io.Writer, r *measure.Run, o *measure.Options, resources int, d
 			Address: w.ourAddr,
 			Requests: drive.Requests{
 				Patients: w.ids,
-				Auth:     true,
+				Token:    drive.Token,
 			},
 		})
 }

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"fhirdest.example/fhir/sample"
+	"fhirdest.example/scripts/drive"
+	"fhirdest.example/scripts/measure"
+	"fhirdest.example/udap"
+)
+
+// clients is how many connections send requests.
+const clients = 8
+
+// tokenForm is a token request of a client, with a certificate that the destination has
+// never met.
+func (s *side) tokenForm(i int) (string, error) {
+	id, err := s.member(string(clientURI(i)), time.Time{})
+	if err != nil {
+		return "", err
+	}
+
+	now := time.Now()
+	claims := fmt.Sprintf(`{"iss":%q,"sub":%[1]q,"aud":%q,"iat":%d,"exp":%d,"jti":%q,"extensions":{"hl7-b2b":`+
+		`{"version":"1","organization_name":"Growth clinic","organization_id":"https://clinic.test/organization/1",`+
+		`"purpose_of_use":["urn:oid:2.16.840.1.113883.5.8#TREAT"]}}}`,
+		clientID(i), tokenURL, now.Unix(), now.Add(4*time.Minute).Unix(), rand.Text())
+	assertion, err := udap.Sign(id.Key, id.Chain[:2], "", []byte(claims))
+	return url.Values{
+		"grant_type":            {"client_credentials"},
+		"udap":                  {"1"},
+		"scope":                 {scopes},
+		"client_assertion":      {assertion},
+		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+	}.Encode(), err
+}
+
+// tokens measures the first tokens of clients at random, since it was started.
+func (s *side) tokens(ctx context.Context) (measure.Values, error) {
+	const most = 1000
+	var requests [][]byte
+	for _, i := range mathrand.Perm(s.registrations)[:min(most, s.registrations)] {
+		form, err := s.tokenForm(i)
+		if err != nil {
+			return nil, err
+		}
+		requests = append(requests, fmt.Appendf(nil, "POST /acme/oauth/token HTTP/1.1\r\nHost: fhir.test\r\n"+
+			"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(form), form))
+	}
+
+	return s.send(ctx, requests)
+}
+
+// send sends requests, and returns the processor time that the destination needed for
+// one.
+func (s *side) send(ctx context.Context, requests [][]byte) (measure.Values, error) {
+	dial := func() (net.Conn, error) { return s.dial(ctx) }
+	return drive.Send(dial, clients, requests, func() time.Duration { return measure.CPUOf(s.process.PID()) })
+}
+
+// kind is a kind of requests for resources.
+type kind struct {
+	name string
+	n    int // in a round
+	next func(s *side, r drive.Requests) []byte
+}
+
+// get asks for the same thing every time.
+func get(target string) func(*side, drive.Requests) []byte {
+	return func(_ *side, r drive.Requests) []byte { return r.Get(target) }
+}
+
+func plain(next func(drive.Requests) []byte) func(*side, drive.Requests) []byte {
+	return func(_ *side, r drive.Requests) []byte { return next(r) }
+}
+
+var kinds = []kind{
+	{"read", 2000, plain(drive.Requests.Read)},
+	{"search of 20", 400, plain(drive.Requests.Search)},
+	{"create", 400, plain(drive.Requests.Create)},
+	{"transaction of 10", 50, plain(drive.Requests.Transaction)},
+	{"all of a type, first page", 50, get("/Observation?_count=20&_total=none")},
+	{"deep page", 50, func(s *side, r drive.Requests) []byte { return r.Get(s.deep) }},
+	{"_sort", 20, get("/Observation?_sort=-date&_count=20")},
+	{"_total=accurate", 20, get("/Observation?code=8867-4&_total=accurate&_count=20")},
+	{"_has", 20, get("/Patient?_has:Observation:patient:code=8867-4&_count=20")},
+	{"chained", 20, get("/Observation?patient.gender=female&_count=20&_total=none")},
+}
+
+// ask measures requests of a kind.
+func (s *side) ask(ctx context.Context, k kind) (measure.Values, error) {
+	r := s.fhir()
+	requests := make([][]byte, k.n)
+	for i := range requests {
+		requests[i] = k.next(s, r)
+	}
+	return s.send(ctx, requests)
+}
+
+func (s *side) fhir() drive.Requests {
+	r := drive.Requests{
+		Base:  "/acme/fhir",
+		Token: s.token,
+	}
+	for i := range s.patients {
+		r.Patients = append(r.Patients, sample.PatientID(i))
+	}
+	return r
+}
+
+// prepare gets a token, and finds a page far behind.
+func (s *side) prepare(ctx context.Context) error {
+	form, err := s.tokenForm(0)
+	if err != nil {
+		return err
+	}
+
+	text, err := s.fetch(ctx, "POST", tokenURL, form)
+	if err != nil {
+		return err
+	}
+
+	var token struct {
+		Access string `json:"access_token"`
+	}
+	if err := json.Unmarshal(text, &token); err != nil {
+		return err
+	}
+
+	s.token = token.Access
+
+	if s.resources == 0 {
+		return nil
+	}
+	return s.goDeep(ctx)
+}
+
+// deepPage is the number of the page that is far behind, and perPage its entries: so
+// the smallest population has that many pages.
+const (
+	deepPage = 1000
+	perPage  = 3
+)
+
+func (s *side) goDeep(ctx context.Context) error {
+	next := base + fmt.Sprintf("/Observation?_count=%d&_total=none", perPage)
+	for range deepPage - 1 {
+		text, err := s.fetch(ctx, "GET", next, "")
+		if err != nil {
+			return err
+		}
+
+		var page struct {
+			Link []struct{ Relation, URL string }
+		}
+		if err := json.Unmarshal(text, &page, json.MatchCaseInsensitiveNames(true)); err != nil {
+			return err
+		}
+
+		next = ""
+		for _, l := range page.Link {
+			if l.Relation == "next" {
+				next = l.URL
+			}
+		}
+
+		if next == "" {
+			return errors.New("there are too few pages")
+		}
+	}
+
+	s.deep = strings.TrimPrefix(next, base)
+	return nil
+}
+
+// fetch sends one request and returns the body.
+func (s *side) fetch(ctx context.Context, method, target, form string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, target, strings.NewReader(form))
+	if err != nil {
+		return nil, err
+	}
+
+	if form != "" {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	} else if s.token != "" {
+		r.Header.Set("Authorization", "Bearer "+s.token)
+	}
+
+	res, err := s.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+
+	text, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode >= 300 {
+		err = fmt.Errorf("%s: %s: %.500s", target, res.Status, text)
+	}
+	return text, err
+}
