@@ -173,12 +173,7 @@ func TestSessionEnds(t *testing.T) {
 // restart stops the destination and starts it again.
 func (e *env) restart() {
 	e.t.Helper()
-	e.Stop()
-	l, err := net.Listen("tcp", e.Addr)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	e.Destination = e.Env.Start(l)
+	e.Destination = e.Destination.Restart()
 }
 
 // A person who is taken out of the users file is signed out, and what they granted

@@ -3,6 +3,7 @@ package servertest
 import (
 	"context"
 	"crypto/tls"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -57,12 +58,20 @@ func (d *Destination) Beside() *Destination {
 	if w.Config.Admin.Health != "" {
 		w.Config.Admin.Health = "127.0.0.1:0"
 	}
-	return w.start(w.Listen())
+	return w.start(w.socket())
 }
 
 // Alternate has two destinations on one database answer the requests to the first in
 // turn, as if a gateway had sent them now to one and now to the other.
 func (d *Destination) Alternate(second *Destination) {
+	d.tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	d.must(err)
+	d.alternate(second, l)
+}
+
+// alternate is Alternate at an address.
+func (d *Destination) alternate(second *Destination, l net.Listener) {
 	d.tb.Helper()
 	pair := []*Destination{d, second}
 	var proxies []*httputil.ReverseProxy
@@ -85,18 +94,21 @@ func (d *Destination) Alternate(second *Destination) {
 	}
 
 	var turn atomic.Uint64
-	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		proxies[turn.Add(1)%2].ServeHTTP(w, r)
-	}))
+	front := &httptest.Server{
+		Listener: l,
+		Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			proxies[turn.Add(1)%2].ServeHTTP(w, r)
+		})},
+	}
 	identity, err := tls.LoadX509KeyPair(filepath.Join(d.Dir, "tls.pem"), filepath.Join(d.Dir, "tls.key"))
 	d.must(err)
 	front.TLS = &tls.Config{Certificates: []tls.Certificate{identity}}
 	front.StartTLS()
 	d.tb.Cleanup(front.Close)
 
-	d.Addr = front.Listener.Addr().String()
+	d.Addr, d.listener = l.Addr().String(), l
 	d.HTTP = d.HTTPClient(d.Addr)
-	d.second = second
+	d.second, d.front = second, front
 	d.reloadBoth(second)
 }
 

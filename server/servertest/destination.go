@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"fhirdest.example/server"
+	"fhirdest.example/server/postgres"
 	"fhirdest.example/udap/client"
 )
 
@@ -34,10 +36,12 @@ type Destination struct {
 	Proofs *client.Proofs          // to which its originators have their tokens bound; nil: bearer tokens
 	Wrap   func(net.Conn) net.Conn // what originators put around their connections, inside TLS; nil: nothing
 
-	second *Destination // which answers every second request; nil: there is none
-	stop   context.CancelFunc
-	ended  chan error
-	Reload chan struct{}
+	listener net.Listener     // at Addr
+	second   *Destination     // which answers every second request; nil: there is none
+	front    *httptest.Server // at Addr, of two that answer in turn; nil: there is none
+	stop     context.CancelFunc
+	ended    chan error
+	Reload   chan struct{}
 }
 
 // Buffer is a log that tests read.
@@ -75,11 +79,32 @@ func Start(tb testing.TB, change ...func(*Env)) *Destination {
 func (w *Env) Start(l net.Listener) *Destination {
 	w.tb.Helper()
 	w.labDirectory()
-	d := w.start(l)
-	if inTurn && w.Config.TLS.ClientCA == "" {
-		d.Alternate(d.Beside())
+	if !inTurn || w.Config.TLS.ClientCA != "" || !postgres.IsURL(w.Config.Data) {
+		return w.start(l)
 	}
+	d := w.start(w.socket())
+	d.alternate(d.Beside(), l)
 	return d
+}
+
+// Restart stops the destination and starts it again at its address, which nobody else
+// can have meanwhile.
+func (d *Destination) Restart() *Destination {
+	d.tb.Helper()
+	l := d.keepAddress()
+	d.Stop()
+	return d.Env.Start(l)
+}
+
+// keepAddress returns another listener at the destination's address.
+func (d *Destination) keepAddress() net.Listener {
+	d.tb.Helper()
+	f, err := d.listener.(*net.TCPListener).File()
+	d.must(err)
+	defer f.Close()
+	l, err := net.FileListener(f)
+	d.must(err)
+	return l
 }
 
 func (w *Env) start(l net.Listener) *Destination {
@@ -92,6 +117,8 @@ func (w *Env) start(l net.Listener) *Destination {
 		Log:    &Buffer{},
 		ended:  make(chan error, 1),
 		Reload: make(chan struct{}),
+
+		listener: l,
 	}
 	deps := d.Deps()
 	deps.Public, deps.Reload = l, d.Reload
@@ -139,6 +166,10 @@ func (d *Destination) Stop() {
 		return
 	}
 
+	if d.front != nil {
+		d.front.Listener.Close() // what is under way ends with the destinations
+		defer d.front.Close()
+	}
 	if d.second != nil {
 		d.second.Stop()
 	}

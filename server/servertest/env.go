@@ -262,11 +262,18 @@ func (l *Lists) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // its private name.
 func (w *Env) Listen() net.Listener {
 	w.tb.Helper()
+	l := w.socket()
+	w.Config.Private = fmt.Sprintf("https://destination.test:%d/acme/fhir", l.Addr().(*net.TCPAddr).Port)
+	w.WriteTLS("destination.test", "fhir.test")
+	return l
+}
+
+// socket opens a socket for a destination.
+func (w *Env) socket() net.Listener {
+	w.tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	w.must(err)
-	w.Config.Private = fmt.Sprintf("https://destination.test:%d/acme/fhir", l.Addr().(*net.TCPAddr).Port)
 	w.Config.Listen = l.Addr().String()
-	w.WriteTLS("destination.test", "fhir.test")
 	return l
 }
 
