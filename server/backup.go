@@ -2,10 +2,8 @@ package server
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/trail"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/server/bolt"
@@ -50,7 +48,7 @@ func (c Config) ReadBackup(from string) (*bolt.Backup, error) {
 }
 
 // Restore puts a backup in the place of what the destination keeps, and returns under
-// what names that is kept. It leaves a record in the audit record. The destination must
+// what names that is kept. A record of it, in the audit record, takes effect with it. The destination must
 // not be running, nor any other on its database. progress is as in Backup.
 func (c Config) Restore(
 	ctx context.Context, from string, now time.Time, progress carry.Progress,
@@ -59,35 +57,15 @@ func (c Config) Restore(
 	if err != nil {
 		return nil, err
 	}
-	replaced, err = storage{c}.engine().Restore(ctx, storage{c}.move(from, now, progress))
-	if err != nil {
-		return replaced, complaintOf(err)
-	}
-
-	if err := (storage{c}).recordRestore(ctx, b, now); err != nil {
-		return replaced, complaint.New(
-			"the backup is restored, and that could not be recorded: "+err.Error(),
-			"look at the store, and restore again",
-		)
-	}
-	return replaced, nil
-}
-
-// recordRestore stores the audit record of a restore, which nobody can interrupt.
-func (c storage) recordRestore(ctx context.Context, b *bolt.Backup, now time.Time) error {
-	ctx = context.WithoutCancel(ctx)
-	s, err := c.engine().OpenResources(ctx)
-	if err == nil {
-		err = s.Resources.Update(ctx, func(change fhir.Change) error {
-			return change.Append(ctx, []trail.Record{{
-				Base:    c.Public,
-				At:      now,
-				Outcome: "0",
-				Event:   restoreEvent(b, now),
-			}})
-		})
-	}
-	return errors.Join(err, s.Close())
+	move := storage{c}.move(from, now, progress)
+	move.Records = []trail.Record{{
+		Base:    c.Public,
+		At:      now,
+		Outcome: "0",
+		Event:   restoreEvent(b, now),
+	}}
+	replaced, err = storage{c}.engine().Restore(ctx, move)
+	return replaced, complaintOf(err)
 }
 
 func restoreEvent(b *bolt.Backup, now time.Time) *trail.Event {

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io/fs"
@@ -12,6 +13,8 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fhirdest.example/certs/disk"
+	"fhirdest.example/fhir"
+	"fhirdest.example/fhir/trail"
 	"fhirdest.example/server/oauth/stored"
 )
 
@@ -24,8 +27,10 @@ import (
 // used since, or a token that was revoked since. So the restored file refuses
 // every JWT that could have been accepted up to now (ErrRestored), and holds no
 // token: each client asks for a new one. Registrations are as they were when
-// the backup was made.
-func Restore(data, dir, public string, now time.Time) (replaced []string, err error) {
+// the backup was made. The records that are given are stored with it.
+func Restore(
+	data, dir, public string, now time.Time, records ...trail.Record,
+) (replaced []string, err error) {
 	b, err := ReadBackup(dir)
 	if err != nil {
 		return nil, err
@@ -47,15 +52,17 @@ func Restore(data, dir, public string, now time.Time) (replaced []string, err er
 	}
 	defer held.close() // nothing was written
 
-	return replaceAll(data, dir, now)
+	return replaceAll(data, dir, now, records)
 }
 
 // replaceAll makes both new files complete before it touches an old one.
-func replaceAll(data, dir string, now time.Time) (replaced []string, err error) {
+func replaceAll(
+	data, dir string, now time.Time, records []trail.Record,
+) (replaced []string, err error) {
 	for _, k := range kept() {
 		temporary := filepath.Join(data, k.name+".restoring")
 		defer os.Remove(temporary)
-		if err := copyIn(filepath.Join(dir, k.name), temporary, k, now); err != nil {
+		if err := copyIn(filepath.Join(dir, k.name), temporary, k, now, records); err != nil {
 			return nil, &Error{
 				Path:    temporary,
 				Problem: "cannot be written: " + err.Error(),
@@ -112,12 +119,29 @@ func putKeys(data, dir string) error {
 	return errors.Join(err, os.Rename(temporary, path))
 }
 
-func copyIn(from, to string, k keptFile, now time.Time) error {
-	err := copyFile(from, to)
-	if err != nil || k.schema.Kind != trustSchema().Kind {
+func copyIn(from, to string, k keptFile, now time.Time, records []trail.Record) error {
+	if err := copyFile(from, to); err != nil {
 		return err
 	}
-	return markRestored(to, now)
+	if k.schema.Kind == trustSchema().Kind {
+		return markRestored(to, now)
+	}
+	return appendRecords(to, records)
+}
+
+// appendRecords appends records to those of a file of resources.
+func appendRecords(path string, records []trail.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	s, err := OpenFHIR(path, Options{NoFreelistSync: true})
+	if err != nil {
+		return err
+	}
+	err = s.Update(context.Background(), func(c fhir.Change) error {
+		return c.Append(context.Background(), records)
+	})
+	return errors.Join(err, s.Close())
 }
 
 // notRestored are the buckets whose rows may have been revoked, withdrawn or ended

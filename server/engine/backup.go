@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"fhirdest.example/fhir/trail"
 	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/carry"
 	"fhirdest.example/server/postgres"
@@ -18,6 +19,7 @@ type Move struct {
 	Public   string         // the destination's public FHIR base URL
 	Now      time.Time      // when
 	Progress carry.Progress // nil: not shown; copies of files show none
+	Records  []trail.Record // that are stored with what is restored
 }
 
 // Backup implements Engine. The destination must not run.
@@ -27,7 +29,7 @@ func (e files) Backup(_ context.Context, m Move) (*bolt.Backup, error) {
 
 // Restore implements Engine.
 func (e files) Restore(_ context.Context, m Move) (replaced []string, err error) {
-	return bolt.Restore(e.Data, m.Dir, m.Public, m.Now)
+	return bolt.Restore(e.Data, m.Dir, m.Public, m.Now, m.Records...)
 }
 
 // AcceptTime implements Engine.
@@ -65,7 +67,7 @@ func (e database) Restore(ctx context.Context, m Move) (replaced []string, err e
 	if err != nil {
 		return nil, err
 	}
-	replaced, err = postgres.Restore(ctx, e.Database, from, m.Now, m.Progress)
+	replaced, err = postgres.Restore(ctx, e.Database, from, m.Now, m.Progress, m.Records...)
 	if err := errors.Join(err, from.Close()); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"fhirdest.example/fhir/trail"
 	"fhirdest.example/server/carry"
 )
 
@@ -21,22 +22,58 @@ var restored = []string{"trust", "fhir"}
 // takes effect.
 //
 // As bolt.Restore describes, every JWT is refused that could have been accepted up to
-// now, and no token is restored.
+// now, no token is restored, and the records that are given are stored with it.
 func Restore(
-	ctx context.Context, c Config, from carry.Source, now time.Time, p carry.Progress,
+	ctx context.Context, c Config, from carry.Source, now time.Time, p carry.Progress, records ...trail.Record,
 ) (kept []string, err error) {
 	err = Alone(ctx, c, func(conn *pgx.Conn) error {
 		return storeError(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
 			if kept, err = makeRoom(ctx, tx, now); err != nil {
 				return err
 			}
-			return fill(ctx, tx, c.Name, from, now, p)
+			if err := fill(ctx, tx, c.Name, from, now, p); err != nil {
+				return err
+			}
+			return appendRecords(ctx, tx, c.Name, records)
 		}))
 	})
 	if err != nil {
 		return nil, err
 	}
 	return kept, nil
+}
+
+// appendRecords appends records to a destination's chain, in a transaction that was
+// begun.
+func appendRecords(ctx context.Context, tx pgx.Tx, name string, records []trail.Record) error {
+	if _, err := tx.Exec(ctx, "set local search_path to fhir"); err != nil {
+		return err
+	}
+	s := &FHIR{
+		db: &database{
+			schema: "fhir",
+			health: &health{},
+		},
+		name:  name,
+		cache: newCache(0),
+	}
+	st := s.newState(pgx.TxOptions{})
+	st.tx = tx
+	st.changing = newPending()
+
+	b := &pgx.Batch{}
+	st.opening(b)
+	st.audit.queueEnds(b)
+	if err := st.send(ctx, b); err != nil {
+		return err
+	}
+	if err := st.opened(); err != nil {
+		return err
+	}
+	if err := st.audit.Append(ctx, records); err != nil {
+		return err
+	}
+	return st.settle()
 }
 
 // makeRoom gives the schemas that are there other names, and makes empty ones.

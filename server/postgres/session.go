@@ -67,13 +67,13 @@ func (s *session) bounded(ctx context.Context, trip func(context.Context) error)
 }
 
 func (s *session) exchange(ctx context.Context, b *pgx.Batch) (err error) {
+	if s.tx != nil {
+		return s.tx.SendBatch(ctx, b).Close()
+	}
 	if s.conn == nil {
 		if s.conn, err = s.db.pool.Acquire(ctx); err != nil {
 			return err
 		}
-	}
-	if s.tx != nil {
-		return s.conn.SendBatch(ctx, b).Close()
 	}
 
 	first := &pgx.Batch{}
