@@ -15,6 +15,7 @@ import (
 	"fhirdest.example/server/postgres/postgrestest"
 	"fhirdest.example/server/servertest"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/trace"
 )
 
 // While PostgreSQL does not answer, every endpoint that needs it answers 503 with
@@ -105,17 +106,29 @@ func pause(t *testing.T) (resume func()) {
 // tokenRequest is the form of a request for a token.
 func tokenRequest(t *testing.T, d *servertest.Destination, id *certs.Identity, s *servertest.Session) string {
 	t.Helper()
+	return authenticated(t, d, id, s.Registered.ClientID, "/token", url.Values{
+		"grant_type": {"client_credentials"},
+	})
+}
+
+// treatment is an hl7-b2b object.
+const treatment = `{"version":"1","organization_name":"Clinic","organization_id":"https://clinic.test/1",
+	"purpose_of_use":["urn:oid:2.16.840.1.113883.5.8#TREAT"]}`
+
+// authenticated is a form for an endpoint of the authorization server, with a new
+// authentication token.
+func authenticated(
+	t *testing.T, d *servertest.Destination, id *certs.Identity, of trace.ClientID, endpoint string, form url.Values,
+) string {
+	t.Helper()
 	now := d.Now().Unix()
-	claims := fmt.Sprintf(`{"iss":%q,"sub":%[1]q,"aud":%q,"iat":%d,"exp":%d,"jti":%q}`,
-		s.Registered.ClientID, d.Issuer+"/token", now, now+300, rand.Text())
+	claims := fmt.Sprintf(`{"iss":%q,"sub":%[1]q,"aud":%q,"iat":%d,"exp":%d,"jti":%q,"extensions":{"hl7-b2b":%s}}`,
+		of, d.Issuer+endpoint, now, now+300, rand.Text(), treatment)
 	assertion, err := udap.Sign(id.Key, id.Chain[:2], "", []byte(claims))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return url.Values{
-		"grant_type":            {"client_credentials"},
-		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
-		"client_assertion":      {assertion},
-		"udap":                  {"1"},
-	}.Encode()
+	must(t, err)
+
+	form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+	form.Set("client_assertion", assertion)
+	form.Set("udap", "1")
+	return form.Encode()
 }
