@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +15,8 @@ type book struct {
 	writes     []write      // acknowledged
 	verified   int          // so many of them were read back
 	recent     []*assertion // sent, the last ones
+	ends       []end        // acknowledged
+	refused    int          // so many of them were verified
 	counts     counts
 	violations []string
 }
@@ -35,6 +36,8 @@ type assertion struct {
 type counts struct {
 	tokens, writes, reads int // that were acknowledged
 	sent                  int // writes, whatever became of them
+	ends                  int // tokens and registrations that were ended, and refused from then on
+	cancelled, withdrawn  int // registrations and grants
 	replays               int // copies of assertions, sent again
 	broken                int // requests without an answer
 	unavailable           int // 503, each with Retry-After
@@ -112,7 +115,7 @@ func (b *book) any() *assertion {
 	if len(b.recent) == 0 {
 		return nil
 	}
-	if a := b.recent[rand.IntN(len(b.recent))]; a.finished {
+	if a := anyOf(b.recent); a.finished {
 		return a
 	}
 	return nil
@@ -146,6 +149,40 @@ func (b *book) acknowledge(w write) {
 	defer b.mu.Unlock()
 	b.counts.writes++
 	b.writes = append(b.writes, w)
+}
+
+// ended remembers what has no effect any more.
+func (b *book) ended(ends ...end) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counts.ends += len(ends)
+	b.ends = append(b.ends, ends...)
+}
+
+// anyEnd returns one of what has ended.
+func (b *book) anyEnd() (end, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.ends) == 0 {
+		return end{}, false
+	}
+	return anyOf(b.ends), true
+}
+
+// newEnds returns what has ended since the last call.
+func (b *book) newEnds() []end {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := slices.Clone(b.ends[b.refused:])
+	b.refused = len(b.ends)
+	return list
+}
+
+// lastEnds returns what has ended last, n at most.
+func (b *book) lastEnds(n int) []end {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.ends[max(0, len(b.ends)-n):])
 }
 
 // add changes the counts.
@@ -195,9 +232,13 @@ func (c counts) since(before counts) string {
 			statuses = append(statuses, fmt.Sprintf("%d times %d", n, s))
 		}
 	}
-	return fmt.Sprintf("%d tokens, %d writes, %d replays, %d without an answer, %s",
+	return fmt.Sprintf("%d tokens, %d writes, %d ends (%d registrations and %d grants), %d replays, "+
+		"%d without an answer, %s",
 		c.tokens-before.tokens,
 		c.writes-before.writes,
+		c.ends-before.ends,
+		c.cancelled-before.cancelled,
+		c.withdrawn-before.withdrawn,
 		c.replays-before.replays,
 		c.broken-before.broken,
 		strings.Join(append(statuses, "no other 5xx"), ", "))

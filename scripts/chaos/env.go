@@ -17,6 +17,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/scripts/process"
+	"fhirdest.example/server/people/users"
 	"fhirdest.example/server/postgres"
 	"fhirdest.example/server/postgres/local"
 	"fhirdest.example/udap"
@@ -27,7 +28,16 @@ const (
 	host      = "fhir.test"
 	inside    = "destination.test"
 	base      = "https://" + host + "/acme/fhir"
-	tokenURL  = "https://" + host + "/acme/oauth/token"
+
+	issuer       = "https://" + host + "/acme/oauth"
+	registerURL  = issuer + "/register"
+	tokenURL     = issuer + "/token"
+	revokeURL    = issuer + "/revoke"
+	authorizeURL = issuer + "/authorize"
+	grantsURL    = issuer + "/grants"
+
+	username = "doctor"
+	password = "correct horse battery staple"
 )
 
 // env is two destinations on one PostgreSQL, behind one gateway.
@@ -144,11 +154,26 @@ func (e *env) certify(context.Context) error {
 	}
 
 	return errors.Join(
+		e.writeUsers(),
 		certs.WriteIdentity(e.path("tls.pem"), e.path("tls.key"), pair),
 		certs.WriteCertificates(e.path("tls-ca.pem"), e.tls.Cert),
 		certs.WriteIdentity(e.path("own.pem"), e.path("own.key"), own),
 		certs.WriteCertificates(e.path("anchor.pem"), e.members.Root.Cert),
 	)
+}
+
+// writeUsers writes the file of those who can sign in.
+func (e *env) writeUsers() error {
+	hash, err := users.Hash(password)
+	if err != nil {
+		return err
+	}
+	return users.Write(e.path("users.json"), []users.User{{
+		Username: username,
+		Subject:  "subject-of-" + username,
+		FHIRUser: "Practitioner/1",
+		Password: hash,
+	}})
 }
 
 // serveLists serves the two lists, on which nothing is revoked.
@@ -273,6 +298,7 @@ postgres: {name: %[5]s}
 explain: client
 writable: true
 patients: 0
+users: users.json
 revocation: {refresh: 1m, allow: ['%[6]s']}
 communities:
   - uri: '%[7]s'

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -34,17 +33,27 @@ func newLoad(ctx context.Context, e *env, clients int) (*load, error) {
 		l.direct[i] = e.httpClient(d.address)
 	}
 	for i := range clients {
-		o, err := e.register(ctx, "client"+string(rune('a'+i)))
+		o, err := e.registered(ctx, "client"+string(rune('a'+i)))
 		if err != nil {
 			return nil, err
 		}
 		l.clients = append(l.clients, o)
+	}
+	leaving, err := e.newOriginator("leaving")
+	if err != nil {
+		return nil, err
+	}
+	application, err := e.newOriginator("application")
+	if err != nil {
+		return nil, err
 	}
 
 	ctx, l.stop = context.WithCancel(ctx)
 	for _, o := range l.clients {
 		l.running.Go(func() { l.work(ctx, o) })
 	}
+	l.running.Go(func() { l.cancel(ctx, leaving) })
+	l.running.Go(func() { l.withdraw(ctx, application) })
 	l.running.Go(func() { l.replay(ctx) })
 	return l, nil
 }
@@ -55,34 +64,43 @@ func (l *load) close() {
 	l.running.Wait()
 }
 
-// work asks for tokens and stores resources, one after the other.
-func (l *load) work(ctx context.Context, o *originator) {
-	for ctx.Err() == nil {
-		form, err := o.tokenForm()
-		if err != nil {
-			l.book.violate("%s cannot sign: %v", o.name, err)
-			return
-		}
+// revokeEvery is of how many tokens one is revoked.
+const revokeEvery = 3
 
-		a := l.book.send(o.name, form)
-		token, got := a.ask(ctx, l.book, o.http, "through the gateway")
-		l.book.finish(a)
-		if got.status > 0 && got.status < 500 && token == "" {
-			l.book.violate("a first token request of %s: status %d: %s", o.name, got.status, got.text())
+// work asks for tokens and stores resources, one after the other, and revokes some of the
+// tokens.
+func (l *load) work(ctx context.Context, o *originator) {
+	for n := 0; ctx.Err() == nil; n++ {
+		token, ok := l.token(ctx, o)
+		for i := 0; ok && i < 4; i++ {
+			ok = o.create(ctx, l.book, token)
 		}
-		good := token != ""
-		for n := 0; good && n < 4; n++ {
-			good = o.create(ctx, l.book, token)
+		if ok && n%revokeEvery == 0 {
+			ok = o.revoke(ctx, l.book, token)
 		}
-		if !good {
-			o.http.CloseIdleConnections() // the next connection may lead to the other destination
-			sleep(ctx, pause)
-		}
+		o.rest(ctx, ok)
 	}
 }
 
+// token asks for a token, and reports whether there is one.
+func (l *load) token(ctx context.Context, o *originator) (string, bool) {
+	form, err := o.tokenForm()
+	if err != nil {
+		l.book.violate("%s cannot sign: %v", o.name, err)
+		return "", false
+	}
+
+	a := l.book.send(o.name, form)
+	defer l.book.finish(a)
+	token, got := a.ask(ctx, l.book, o.http, "through the gateway")
+	if got.status > 0 && got.status < 500 && token == "" {
+		l.book.violate("a first token request of %s: status %d: %s", o.name, got.status, got.text())
+	}
+	return token, token != ""
+}
+
 // replay sends copies of assertions again, to either destination or through the gateway,
-// spent ones and those of which nobody knows what became of them.
+// spent ones and those of which nobody knows what became of them, and what has ended.
 func (l *load) replay(ctx context.Context) {
 	routes := []struct {
 		where string
@@ -98,8 +116,12 @@ func (l *load) replay(ctx context.Context) {
 			sleep(ctx, pause)
 			continue
 		}
-		r := routes[rand.IntN(len(routes))]
+		r := anyOf(routes)
 		a.ask(ctx, l.book, r.c, "again, "+r.where)
+		if e, ok := l.book.anyEnd(); ok {
+			r = anyOf(routes)
+			e.refused(ctx, l.book, r.c, r.where)
+		}
 		l.book.add(func(c *counts) { c.replays++ })
 		sleep(ctx, 10*time.Millisecond) // most of the load are first requests
 	}

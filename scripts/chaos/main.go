@@ -1,5 +1,6 @@
 // Command chaos disturbs two destinations on one PostgreSQL, behind one gateway, while
-// clients register, get tokens and store resources. In each round it kills a destination
+// clients register, get tokens, store resources, revoke tokens and cancel registrations,
+// and a person grants an application access and withdraws it. In each round it kills a destination
 // or PostgreSQL by SIGKILL, or severs the network between a destination and PostgreSQL,
 // by resets or in silence. It verifies that
 //
@@ -7,6 +8,8 @@
 //   - no authentication token is accepted twice: of copies that are sent at once to both
 //     destinations exactly one gives an access token, and copies are sent again all the
 //     time, to both and through the gateway;
+//   - what was revoked, cancelled or withdrawn, as was acknowledged, is refused ever after,
+//     by both;
 //   - clients see no 5xx but 502, 503 and 504, and 503 with Retry-After;
 //   - while one destination is away, clients go on with the other.
 //
@@ -101,17 +104,20 @@ func disturb(ctx context.Context, rounds, clients int, out io.Writer) (err error
 	return l.finish(ctx, out)
 }
 
+// endsAtLast is how much of what has ended is asked for once more when all is over.
+const endsAtLast = 1000
+
 // finish ends the load and verifies everything once more.
 func (l *load) finish(ctx context.Context, out io.Writer) error {
 	l.stop()
 	l.running.Wait()
-	if err := l.verify(ctx, l.book.all()); err != nil {
+	if err := l.verify(ctx, l.book.all(), l.book.lastEnds(endsAtLast)); err != nil {
 		return err
 	}
 	if err := l.countWrites(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "in all: %s; nothing acknowledged was lost, and nothing accepted twice\n",
+	fmt.Fprintf(out, "in all: %s; nothing acknowledged was lost, and nothing accepted twice or after its end\n",
 		l.book.now().since(newBook().now()))
 	return nil
 }

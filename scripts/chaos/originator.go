@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -23,6 +24,7 @@ import (
 // originator is one client of the destinations.
 type originator struct {
 	name     string
+	uri      string
 	id       *certs.Identity
 	clientID string
 	http     *http.Client // through the gateway, on a connection of its own
@@ -56,9 +58,25 @@ func (e *env) httpClient(address string) *http.Client {
 	}
 }
 
-// register makes a member of the community, registers it and returns it.
-func (e *env) register(ctx context.Context, name string) (*originator, error) {
-	id, err := e.member(certs.P256, "https://"+name+".test/client")
+// newOriginator makes a member of the community.
+func (e *env) newOriginator(name string) (*originator, error) {
+	uri := "https://" + name + ".test/client"
+	id, err := e.member(certs.P256, uri)
+	if err != nil {
+		return nil, err
+	}
+	return &originator{
+		name: name,
+		uri:  uri,
+		id:   id,
+		http: e.httpClient(e.address),
+	}, nil
+}
+
+// registered makes a member of the community, and registers it as clients of others do, by
+// what it discovers.
+func (e *env) registered(ctx context.Context, name string) (*originator, error) {
+	o, err := e.newOriginator(name)
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +91,8 @@ func (e *env) register(ctx context.Context, name string) (*originator, error) {
 	c, err := client.New(client.Config{
 		Base:      base,
 		Community: community,
-		Chain:     id.Chain,
-		Key:       id.Key,
+		Chain:     o.id.Chain,
+		Key:       o.id.Key,
 		TLSRoots:  e.roots,
 		Dial:      e.address,
 		Now:       time.Now,
@@ -92,49 +110,80 @@ func (e *env) register(ctx context.Context, name string) (*originator, error) {
 	r, err := c.Register(ctx, d, client.Registration{
 		ClientName: name,
 		Contacts:   []string{"mailto:chaos@client.test"},
-		Scope:      "system/*.cruds",
+		Scope:      everything,
 	})
 	if err != nil {
 		return nil, err
 	}
-
-	return &originator{
-		name:     name,
-		id:       id,
-		clientID: string(r.ClientID),
-		http:     e.httpClient(e.address),
-	}, nil
+	o.clientID = string(r.ClientID)
+	return o, nil
 }
 
-// tokenForm is a token request with a new authentication token.
-func (o *originator) tokenForm() (string, error) {
+// everything is the scope of clients without people.
+const everything = "system/*.cruds"
+
+// claims are those of a new JWT of the client, for an endpoint.
+func (o *originator) claims(endpoint string) map[string]any {
 	now := time.Now()
-	claims, err := json.Marshal(map[string]any{
+	return map[string]any{
 		"iss": o.clientID,
 		"sub": o.clientID,
-		"aud": tokenURL,
+		"aud": endpoint,
 		"iat": now.Unix(),
 		"exp": now.Add(4 * time.Minute).Unix(),
 		"jti": rand.Text(),
-		"extensions": map[string]any{"hl7-b2b": map[string]any{
+	}
+}
+
+func (o *originator) sign(claims map[string]any) (string, error) {
+	text, err := json.Marshal(claims)
+	if err != nil {
+		return "", err
+	}
+	return udap.Sign(o.id.Key, o.id.Chain, "", text)
+}
+
+// authenticated is a form for an endpoint with a new authentication token.
+func (o *originator) authenticated(endpoint string, form url.Values) (string, error) {
+	claims := o.claims(endpoint)
+	if form.Get("grant_type") == "client_credentials" {
+		claims["extensions"] = map[string]any{"hl7-b2b": map[string]any{
 			"version":           "1",
 			"organization_name": "Chaos clinic",
 			"organization_id":   "https://clinic.test/organization/1",
 			"purpose_of_use":    []string{"urn:oid:2.16.840.1.113883.5.8#TREAT"},
-		}},
-	})
+		}}
+	}
+	signed, err := o.sign(claims)
 	if err != nil {
 		return "", err
 	}
 
-	signed, err := udap.Sign(o.id.Key, o.id.Chain, "", claims)
-	return url.Values{
-		"grant_type":            {"client_credentials"},
-		"scope":                 {"system/*.cruds"},
+	all := url.Values{
 		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
 		"client_assertion":      {signed},
 		"udap":                  {"1"},
-	}.Encode(), err
+	}
+	maps.Copy(all, form)
+	return all.Encode(), nil
+}
+
+// credentials ask for a token without a person.
+var credentials = url.Values{
+	"grant_type": {"client_credentials"},
+	"scope":      {everything},
+}
+
+// tokenForm is a token request with a new authentication token.
+func (o *originator) tokenForm() (string, error) { return o.authenticated(tokenURL, credentials) }
+
+// rest waits a little after a failure; the next connection may lead to the other
+// destination.
+func (o *originator) rest(ctx context.Context, ok bool) {
+	if !ok {
+		o.http.CloseIdleConnections()
+		sleep(ctx, pause)
+	}
 }
 
 // send sends a request and returns what came of it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,6 +24,9 @@ type disturbance struct {
 
 // progress is how many writes must be acknowledged while one destination is away.
 const progress = 20
+
+// writesEachSearch is how many writes are searched for at once.
+const writesEachSearch = 50
 
 // disturbances are what the rounds do, in turn.
 func disturbances() (list []disturbance) {
@@ -155,23 +159,36 @@ func (l *load) round(ctx context.Context, d disturbance) error {
 	if err := l.copies(ctx, copiesEachRound); err != nil {
 		return err
 	}
-	return l.verify(ctx, l.book.unverified())
+	return l.verify(ctx, l.book.unverified(), l.book.newEnds())
 }
 
-// How many copies of one assertion are sent at once, at the beginning and after each round.
+// How many copies of one assertion of each of a few clients are sent at once, at the
+// beginning and after each round.
 const (
 	copiesAtFirst   = 200
 	copiesEachRound = 40
+	copiedClients   = 3
 )
 
-// copies sends copies of one new assertion at once, to both destinations: exactly one of
-// them is answered with a token, and the others are refused.
+// copies sends copies of a new assertion at once, to both destinations, for a few clients
+// one after the other: exactly one of each is answered with a token, and the others are
+// refused.
 func (l *load) copies(ctx context.Context, n int) error {
-	form, err := l.clients[0].tokenForm()
+	for _, o := range l.clients[:min(copiedClients, len(l.clients))] {
+		if err := l.copiesOf(ctx, o, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copiesOf sends copies of one assertion.
+func (l *load) copiesOf(ctx context.Context, o *originator, n int) error {
+	form, err := o.tokenForm()
 	if err != nil {
 		return err
 	}
-	a := l.book.send(l.clients[0].name, form)
+	a := l.book.send(o.name, form)
 	defer l.book.finish(a)
 
 	statuses := make(chan int, n)
@@ -193,7 +210,7 @@ func (l *load) copies(ctx context.Context, n int) error {
 		count[s]++
 	}
 	if count[http.StatusOK] != 1 || count[http.StatusBadRequest]+count[http.StatusUnauthorized] != n-1 {
-		return fmt.Errorf("%d copies of one assertion are answered with these statuses: %v", n, count)
+		return fmt.Errorf("%d copies of one assertion of %s are answered with these statuses: %v", n, o.name, count)
 	}
 	return nil
 }
@@ -230,38 +247,54 @@ func get(ctx context.Context, url string) answer {
 	return send(ctx, c, "GET", url, "", "", "")
 }
 
-// verify reads writes back at both destinations, and has the latest spent assertions refused
-// by both.
-func (l *load) verify(ctx context.Context, writes []write) error {
-	for i, d := range l.env.destinations {
-		where := "at destination " + d.name
-		token, got, err := l.newToken(ctx, l.direct[i], where)
-		if err != nil || token == "" {
-			return fmt.Errorf("no token %s: status %d, %w: %s", where, got.status, err, got.text())
-		}
-		for _, w := range writes {
-			if err := patiently(ctx, "Basic/"+w.id+" is read "+where, func() error {
-				if !w.read(ctx, l.book, l.direct[i], token, where) && len(l.book.found()) == 0 {
-					return io.ErrNoProgress
-				}
-				return nil
-			}); err != nil {
-				return err
-			}
-		}
-
-		for _, a := range l.book.spent(progress) {
-			if _, got := a.ask(ctx, l.book, l.direct[i], "again, "+where); got.status != http.StatusBadRequest &&
-				got.status != http.StatusUnauthorized {
-				l.book.violate("a spent assertion is answered %s with status %d: %s", where, got.status, got.text())
-			}
-		}
+// verify finds writes at both destinations, and has both refuse what has ended and the
+// latest spent assertions.
+func (l *load) verify(ctx context.Context, writes []write, ends []end) error {
+	var both sync.WaitGroup
+	var errs [2]error
+	for i := range l.env.destinations {
+		both.Go(func() { errs[i] = l.verifyAt(ctx, i, writes, ends) })
+	}
+	both.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
 	}
 
 	if list := l.book.found(); len(list) > 0 {
 		return fmt.Errorf("violated:\n%s", strings.Join(list, "\n"))
 	}
 	return nil
+}
+
+// verifyAt is verify at one destination.
+func (l *load) verifyAt(ctx context.Context, i int, writes []write, ends []end) error {
+	where := "at destination " + l.env.destinations[i].name
+	token, got, err := l.newToken(ctx, l.direct[i], where)
+	if err != nil || token == "" {
+		return fmt.Errorf("no token %s: status %d, %w: %s", where, got.status, err, got.text())
+	}
+
+	if err := l.verifyWrites(ctx, i, token, writes); err != nil {
+		return err
+	}
+	for _, w := range writes[max(0, len(writes)-progress):] {
+		if err := patiently(ctx, "Basic/"+w.id+" is read "+where, func() error {
+			if !w.read(ctx, l.book, l.direct[i], token, where) && len(l.book.found()) == 0 {
+				return io.ErrNoProgress
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+
+	for _, a := range l.book.spent(progress) {
+		if _, got := a.ask(ctx, l.book, l.direct[i], "again, "+where); got.status != http.StatusBadRequest &&
+			got.status != http.StatusUnauthorized {
+			l.book.violate("a spent assertion is answered %s with status %d: %s", where, got.status, got.text())
+		}
+	}
+	return l.verifyEnds(ctx, i, ends)
 }
 
 // countWrites verifies that no write was done twice: there are as many as were sent, at
