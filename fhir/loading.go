@@ -65,6 +65,7 @@ func (s *Service) PrepareLoad(ctx context.Context, a *Asked, lines []Line) *Load
 	var work sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		work.Go(func() {
+			of := l.request(ctx, s)
 			for {
 				to := int(next.Add(preparedAtOnce))
 				from := to - preparedAtOnce
@@ -72,7 +73,7 @@ func (s *Service) PrepareLoad(ctx context.Context, a *Asked, lines []Line) *Load
 					return
 				}
 				for i := from; i < min(to, len(lines)); i++ {
-					l.lines[i] = s.prepareLine(ctx, a.Grant, lines[i])
+					l.lines[i] = s.prepareLine(of, lines[i])
 				}
 			}
 		})
@@ -82,15 +83,24 @@ func (s *Service) PrepareLoad(ctx context.Context, a *Asked, lines []Line) *Load
 	return l
 }
 
-func (s *Service) prepareLine(ctx context.Context, g *Grant, line Line) loadLine {
+// request returns what the requests of all lines have in common. What decides about
+// access is used by one line at a time.
+func (l *Load) request(ctx context.Context, s *Service) *request {
 	r := &request{
 		ctx:    ctx,
 		header: http.Header{"Prefer": {"return=minimal"}},
-		grant:  g,
-		now:    s.Now(),
+		grant:  l.asked.Grant,
 		inner:  true,
 	}
 	s.admit(r)
+	return r
+}
+
+// prepareLine parses and validates a line. of is what Load.request has returned.
+func (s *Service) prepareLine(of *request, line Line) loadLine {
+	one := *of
+	r := &one
+	r.now = s.Now()
 	out := loadLine{
 		number: line.Number,
 		req:    r,
@@ -125,13 +135,11 @@ func (s *Service) prepareLine(ctx context.Context, g *Grant, line Line) loadLine
 func (s *Service) StoreLoad(
 	ctx context.Context, l *Load, mark string, was []byte, place func(*Loaded) ([]byte, error),
 ) (out *Loaded, err error) {
-	all := &request{
-		ctx: ctx,
-		now: s.Now(),
-	}
-
+	all := l.request(ctx, s)
+	all.now = s.Now()
 	for i := range l.lines {
 		r := l.lines[i].req
+		r.access, r.labels = all.access, all.labels
 		all.entries = append(all.entries, &batchEntry{req: r})
 		if r.now.Before(all.now) {
 			all.now = r.now

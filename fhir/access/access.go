@@ -84,6 +84,9 @@ type Reader struct {
 	steps   []step
 
 	narrowed map[question]narrowed
+
+	targets   map[target]bool // of Provenances: whether the rules allow showing them
+	targetsOf any             // the state that targets are of
 }
 
 // question is what a filter answers: which resources of a type allow something.

@@ -226,7 +226,7 @@ func (r *Reader) reason(
 
 	var root *tree.Value
 	terms := v.Terms
-	if depends(v.Type) || len(terms) == 0 {
+	if v.Type == "Binary" || len(terms) == 0 {
 		var err error
 		if root, err = src.Parse(v); err != nil {
 			return Unknown, err
@@ -247,7 +247,7 @@ func (r *Reader) reason(
 	if !filter.Passes(v.ID, terms) {
 		return Outside, nil
 	}
-	return r.contextReason(ctx, src, v, root)
+	return r.contextReason(ctx, src, v.Type, root, terms)
 }
 
 // reasonDeleted decides a deletion by the version before it.
@@ -273,15 +273,19 @@ func depends(typ string) bool {
 	return typ == "Binary" || typ == "Provenance"
 }
 
-// contextReason decides a Binary by its security context: it is treated as if
-// it were contained in that resource (R4 binary.html).
+// contextReason decides a Provenance, of which it needs the terms, by its targets. It
+// decides a Binary, of which it needs the content, by its security context: it is
+// treated as if it were contained in that resource (R4 binary.html).
 func (r *Reader) contextReason(
-	ctx context.Context, src Source, v Resource, root *tree.Value,
+	ctx context.Context, src Source, typ string, root *tree.Value, terms search.Terms,
 ) (Reason, error) {
-	switch v.Type {
+	switch typ {
 	case "Binary":
 	case "Provenance":
-		return r.targetsReason(ctx, src, root)
+		if shown, err := showsTargets(ctx, r, src, terms); err != nil || !shown {
+			return Target, err
+		}
+		return Visible, nil
 	default:
 		return Visible, nil
 	}
@@ -321,20 +325,43 @@ func (r *Reader) contextReason(
 	return Visible, nil
 }
 
-// targetsReason decides a Provenance by its targets as they are now: what labels or
-// Consents hide since it was made has no Provenance either.
-func (r *Reader) targetsReason(ctx context.Context, src Source, root *tree.Value) (Reason, error) {
+// target is a resource that a Provenance is about.
+type target struct{ typ, id string }
+
+// maxTargets bounds the targets of which a Reader remembers whether they are shown.
+const maxTargets = 10_000
+
+// showsTargets reports whether the rules allow showing that all targets of a
+// Provenance are there, as they are now: what labels or Consents hide since it was made
+// has no Provenance either. It asks once about each, as long as the state is the same.
+func showsTargets(
+	ctx context.Context, r *Reader, src Source, terms search.Terms,
+) (shown bool, err error) {
 	if len(r.rules) == 0 {
-		return Visible, nil
+		return true, nil
+	}
+	if state := src.State(); r.targets == nil || state == nil || state != r.targetsOf ||
+		len(r.targets) >= maxTargets {
+		r.targets = map[target]bool{}
+		r.targetsOf = state
 	}
 
-	for _, target := range root.Get("target").Each() {
-		ref := r.bases.ParseRef(target.Get("reference").Text())
-		if ok, err := mayShow(ctx, r, src, ref.Type, ref.ID); err != nil || !ok {
-			return Target, err
+	shown = true
+	search.References("Provenance", "target", terms, func(typ, id string) {
+		if !shown || err != nil {
+			return
 		}
-	}
-	return Visible, nil
+
+		of := target{typ, id}
+		known := false
+		if shown, known = r.targets[of]; known {
+			return
+		}
+		if shown, err = mayShow(ctx, r, src, typ, id); err == nil {
+			r.targets[of] = shown
+		}
+	})
+	return shown && err == nil, err
 }
 
 // mayShow reports whether the rules allow showing that a resource is there. What is not
@@ -375,26 +402,17 @@ func contextShows(ctx context.Context, r *Reader, src Source, v Resource) (bool,
 }
 
 // visibleProvenance returns those of docs, resources of the type Provenance, whose
-// targets the rules allow showing. It asks once about each target.
+// targets the rules allow showing.
 func visibleProvenance(
 	ctx context.Context, r *Reader, ix search.Index, src Source, docs []uint64,
 ) ([]uint64, error) {
-	type target struct{ typ, id string }
-	known := map[target]bool{}
 	var failed error
-
 	left := docs[:0]
 	asked := slices.Clone(docs)
 	err := ix.Terms(ctx, asked, func(doc uint64, _ string, terms search.Terms) bool {
-		shown := true
-		search.References("Provenance", "target", terms, func(typ, id string) {
-			of := target{typ, id}
-			if _, ok := known[of]; !ok && failed == nil {
-				known[of], failed = mayShow(ctx, r, src, typ, id)
-			}
-			shown = shown && known[of]
-		})
-		if shown && failed == nil {
+		var shown bool
+		shown, failed = showsTargets(ctx, r, src, terms)
+		if shown {
 			left = append(left, doc)
 		}
 		return failed == nil
@@ -465,11 +483,13 @@ func (r *Reader) finds(ctx context.Context, src Source, typ string, doc uint64, 
 		}
 	}
 
-	root, err := src.Parse(v)
-	if err != nil {
-		return false, err
+	var root *tree.Value
+	if typ == "Binary" {
+		if root, err = src.Parse(v); err != nil {
+			return false, err
+		}
 	}
-	reason, err := r.contextReason(ctx, src, v, root)
+	reason, err := r.contextReason(ctx, src, typ, root, v.Terms)
 	return reason == Visible, err
 }
 
