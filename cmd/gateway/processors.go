@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"runtime/metrics"
+	"time"
+
+	"fhirdest.example/cmd/internal/proc"
+)
+
+// Go's scheduler uses all processors that there are. With two, every few small messages wake
+// a thread on the other one, and what belongs to a connection moves between their caches: a
+// message costs up to 40 % more than on one. So the scheduler gets one processor, and more
+// while it uses that up, where more get more done.
+
+// paceOfLoad is how often the load is looked at.
+const paceOfLoad = 100 * time.Millisecond
+
+const (
+	// busyShare of the processors in use, or more, means that they are used up.
+	busyShare = 0.85
+	// calmShare or less of those that would be left means that one less will do.
+	calmShare = 0.6
+	// calmLooks is how many looks in a row must find that.
+	calmLooks = 10
+	// idleShare of a processor, or more, that nothing on the machine uses is worth having.
+	idleShare = 0.5
+	// longRun is the time between two waits of a goroutine, of which a few are for one
+	// message, from which on another processor is no loss even where all have work.
+	longRun = 15 * time.Microsecond
+)
+
+// processors is how many processors the scheduler uses.
+type processors struct {
+	now, most int
+	calm      int // looks in a row
+}
+
+// load is that of the time between two looks.
+type load struct {
+	busy, idle float64       // processors that the program used, and nothing
+	run        time.Duration // of a goroutine, on average
+}
+
+// adjust returns how many processors to use from now on.
+func (p *processors) adjust(l load) int {
+	others := float64(p.now - 1)
+	gains := l.idle >= idleShare || l.run >= longRun
+	switch {
+	case gains && l.busy >= busyShare*float64(p.now):
+		p.now = min(2*p.now, p.most)
+		p.calm = 0
+	case p.now > 1 && (l.busy <= calmShare*others || !gains && l.busy <= others):
+		if p.calm++; p.calm == calmLooks {
+			p.now--
+			p.calm = 0
+		}
+	default:
+		p.calm = 0
+	}
+
+	return p.now
+}
+
+// followLoad sets the number of processors until ctx ends, unless the environment does, or
+// the system does not report how much they are used.
+func followLoad(ctx context.Context) {
+	before, ok := measureUse()
+	if !ok || os.Getenv("GOMAXPROCS") != "" {
+		return
+	}
+
+	p := processors{
+		now:  1,
+		most: runtime.GOMAXPROCS(1),
+	}
+	t := time.NewTicker(paceOfLoad)
+	defer t.Stop()
+
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+
+		use, ok := measureUse()
+		if !ok {
+			continue
+		}
+
+		now := p.now
+		if next := p.adjust(use.since(before)); next != now {
+			runtime.GOMAXPROCS(next)
+		}
+		before = use
+	}
+}
+
+// use is what has been used since some time in the past.
+type use struct {
+	at        time.Time
+	cpu, idle time.Duration // by the program, and by nothing
+	runs      uint64        // of goroutines
+}
+
+func measureUse() (u use, ok bool) {
+	u.at = time.Now()
+	if u.cpu, ok = proc.CPUTime(); !ok {
+		return u, false
+	}
+	if u.idle, ok = proc.IdleTime(); !ok {
+		return u, false
+	}
+
+	s := []metrics.Sample{{Name: "/sched/latencies:seconds"}}
+	metrics.Read(s)
+	for _, n := range s[0].Value.Float64Histogram().Counts {
+		u.runs += 8 * n // of each goroutine's, the scheduler counts every eighth
+	}
+	return u, true
+}
+
+// since returns the load of the time between two measurements.
+func (u use) since(before use) load {
+	took := float64(u.at.Sub(before.at))
+	cpu := u.cpu - before.cpu
+	return load{
+		busy: float64(cpu) / took,
+		idle: float64(u.idle-before.idle) / took,
+		run:  cpu / time.Duration(max(1, u.runs-before.runs)),
+	}
+}

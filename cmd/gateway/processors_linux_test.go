@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// The program begins with one processor, unless the environment has their number.
+func TestFollowLoadBegins(t *testing.T) {
+	most := runtime.GOMAXPROCS(3)
+	defer runtime.GOMAXPROCS(most)
+
+	for name, test := range map[string]struct {
+		env  string
+		want int
+	}{
+		"by itself":          {"", 1},
+		"by the environment": {"3", 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runtime.GOMAXPROCS(3)
+			t.Setenv("GOMAXPROCS", test.env)
+			ctx, stop := context.WithCancel(t.Context())
+			stop() // it ends before its first look
+			followLoad(ctx)
+			if got := runtime.GOMAXPROCS(0); got != test.want {
+				t.Errorf("%d processors, want %d", got, test.want)
+			}
+		})
+	}
+}
+
+// Processor time is measured in processors, and the runs of goroutines are counted, about.
+func TestUseIsMeasured(t *testing.T) {
+	before, ok := measureUse()
+	if !ok {
+		t.Fatal("nothing is reported")
+	}
+
+	// Two goroutines wake each other until they have used processor time.
+	const work, most = 200 * time.Millisecond, 2 * time.Minute
+	a, b := make(chan bool), make(chan bool)
+	go func() {
+		for range a {
+			b <- true
+		}
+	}()
+	now, turns := before, 0
+	for now.cpu-before.cpu < work && now.at.Sub(before.at) < most {
+		for range 1000 {
+			a <- true
+			<-b
+		}
+		turns += 1000
+		now, _ = measureUse()
+	}
+	close(a)
+
+	l := now.since(before)
+	if took := now.at.Sub(before.at).Seconds(); l.busy*took < work.Seconds() || l.busy > 2*float64(runtime.NumCPU()) {
+		t.Errorf("%v processors were busy for %v s", l.busy, took)
+	}
+	if before.idle <= 0 {
+		t.Errorf("the processors were idle for %v", before.idle)
+	}
+	each := (now.cpu - before.cpu) / time.Duration(2*turns)
+	if l.run < each/4 || l.run > 4*each {
+		t.Errorf("a run has %v, want about %v", l.run, each)
+	}
+}
