@@ -30,7 +30,7 @@ type Schema struct {
 type Options struct {
 	LockTimeout    time.Duration // how long to wait for another process to let go; 0 means 1 s
 	MmapSize       int           // bytes of address space to map at once; 0 means 4 GiB
-	NoFreelistSync bool          // do not write the list of free pages at each commit; it is rebuilt at start
+	NoFreelistSync bool          // do not write the list of free pages at each commit; it is made at start
 	NoSync         bool          // benchmarks only: a commit is not durable
 	MaxBatch       int           // effects that may share a commit of trust.bolt; 0 means 2048, 1 is for benchmarks
 
@@ -81,7 +81,7 @@ func Open(path string, schema Schema, o Options) (*bbolt.DB, error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	if err := checkUnused(path, o.lockTimeout()); err != nil {
+	if err := prepareUnused(path, o.lockTimeout()); err != nil {
 		return nil, err
 	}
 
@@ -115,15 +115,48 @@ func checkUnused(path string, timeout time.Duration) error {
 	}
 	defer f.Close() // gives the lock back
 
+	if !lockWithin(f, timeout, disk.TryShare) {
+		return nil
+	}
+
+	_, err = checkFile(f, path)
+	return err
+}
+
+// prepareUnused does as checkUnused does, and stores the list of free pages of a file
+// that has none: that of a program that ended without closing it.
+func prepareUnused(path string, timeout time.Duration) error {
+	f, err := os.OpenFile(path, os.O_RDWR, fileMode)
+	if err != nil {
+		return openError(path, err)
+	}
+	defer f.Close() // gives the lock back
+
+	if !lockWithin(f, timeout, disk.TryLock) {
+		return nil
+	}
+
+	w, err := checkFile(f, path)
+	if err != nil {
+		return err
+	}
+	if err := w.storeFreePages(f); err != nil {
+		return openError(path, err)
+	}
+
+	return nil
+}
+
+// lockWithin waits for a lock, and reports whether it has it.
+func lockWithin(f *os.File, timeout time.Duration, try func(*os.File) error) bool {
 	const pause = 10 * time.Millisecond
-	for waited := time.Duration(0); disk.TryShare(f) != nil; waited += pause {
+	for waited := time.Duration(0); try(f) != nil; waited += pause {
 		if waited >= timeout {
-			return nil
+			return false
 		}
 		time.Sleep(pause)
 	}
-
-	return checkFile(f, path)
+	return true
 }
 
 func (o Options) lockTimeout() time.Duration {

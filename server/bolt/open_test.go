@@ -1,7 +1,9 @@
 package bolt
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,5 +133,149 @@ func TestOpenInUse(t *testing.T) {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 42 {
 		t.Fatalf("second process: %v\n%s", err, out)
+	}
+}
+
+// TestFreePagesAreFoundAgain ends a program without closing its file, and compares the
+// list of free pages that Open stores with what Bolt itself finds.
+func TestFreePagesAreFoundAgain(t *testing.T) {
+	for _, many := range []bool{false, true} {
+		for _, deep := range []bool{false, true} {
+			t.Run(fmt.Sprintf("many %v, deep %v", many, deep), func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "trust.bolt")
+				leavePagesFree(t, path, many)
+				want := freeByBolt(t, path)
+				if want < 10 || many && want < 0xFFFF {
+					t.Fatalf("only %d pages are free", want)
+				}
+
+				f, err := os.OpenFile(path, os.O_RDWR, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				info, err := f.Stat()
+				if err != nil {
+					t.Fatal(err)
+				}
+
+				w, err := checkPageFile(f, info.Size(), deep)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := errors.Join(w.storeFreePages(f), f.Close()); err != nil {
+					t.Fatal(err)
+				}
+				checkFreePages(t, path, want)
+			})
+		}
+	}
+}
+
+// leavePagesFree makes a file with rows in buckets of all forms, and removes some.
+func leavePagesFree(t *testing.T, path string, many bool) {
+	t.Helper()
+	db, err := Open(path, trustSchema(), Options{
+		NoFreelistSync: true,
+		NoSync:         true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	rows := 3000
+	if many {
+		rows = 40_000
+	}
+	fill := func(tx *bbolt.Tx) error {
+		minute, err := tx.Bucket(tokensBucket).CreateBucket([]byte("over"))
+		if err != nil {
+			return err
+		}
+
+		kept, err := tx.Bucket(spentBucket).CreateBucket([]byte("kept"))
+		for i := range rows {
+			large := bytes.Repeat([]byte{byte(i)}, 5000+i%3*4000) // goes on over further pages
+			err = errors.Join(err,
+				tx.Bucket(registrationsBucket).Put(number(uint64(i)), large[:5000]),
+				minute.Put(number(uint64(i)), large),
+				kept.Put(number(uint64(i)), large[:100]))
+		}
+
+		return err
+	}
+
+	drop := func(tx *bbolt.Tx) error {
+		return errors.Join(
+			tx.Bucket(tokensBucket).DeleteBucket([]byte("over")),
+			tx.Bucket(registrationsBucket).Delete(number(7)))
+	}
+	if err := errors.Join(db.Update(fill), db.Update(drop), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// freeByBolt returns how many pages Bolt finds free in a copy of a file.
+func freeByBolt(t *testing.T, path string) (free int) {
+	t.Helper()
+	other := path + ".other"
+	if err := copyFile(path, other); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bbolt.Open(other, fileMode, Options{NoFreelistSync: true}.bolt())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	free = db.Stats().FreePageN
+	if err := errors.Join(db.Close(), os.Remove(other)); err != nil {
+		t.Fatal(err)
+	}
+	return free
+}
+
+// checkFreePages has Bolt check a file that must have a list of free pages, use them,
+// and check it again.
+func checkFreePages(t *testing.T, path string, want int) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	if m, err := latestMeta(f, info.Size()); err != nil || m.freelist == noFreelist {
+		t.Fatalf("the file has no list of free pages: %v", err)
+	}
+
+	db, err := bbolt.Open(path, fileMode, Options{NoFreelistSync: true}.bolt())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := db.Stats().FreePageN; got != want {
+		t.Errorf("%d pages are free, and Bolt finds %d", got, want)
+	}
+
+	for range 3 {
+		if err := db.View(func(tx *bbolt.Tx) error {
+			for problem := range tx.Check() {
+				t.Error(problem)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+
+		if err := db.Update(func(tx *bbolt.Tx) error {
+			return tx.Bucket(clientsBucket).Put([]byte("key"), make([]byte, 1<<20))
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	if err := errors.Join(db.Close(), f.Close()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+	"strings"
 )
 
 // Bolt reads its file through a memory mapping and believes what it finds there: a
@@ -23,6 +24,7 @@ const (
 	bucketHeader  = 16 // page (0: the bucket's only page follows), sequence: 8 bytes each
 	metaLength    = 64
 	metaMagic     = 0xED0CDAED
+	metaVersion   = 2
 
 	branchPage   = 0x01
 	leafPage     = 0x02
@@ -43,6 +45,7 @@ const deepest = 256 << 20
 type meta struct {
 	pageSize             int
 	root, freelist, high uint64 // pages; high is the number of pages
+	sequence             uint64 // of the root bucket
 	commit               uint64
 }
 
@@ -55,20 +58,20 @@ func faultf(format string, args ...any) error {
 	return &pageFault{fmt.Sprintf(format, args...)}
 }
 
-// checkFile reads the pages of a file that nobody writes to, and returns an
-// *Error that names the file when it is cut short or damaged.
-func checkFile(f *os.File, path string) error {
+// checkFile reads the pages of a file that nobody writes to, and returns which there
+// are. The error is an *Error that names the file when it is cut short or damaged.
+func checkFile(f *os.File, path string) (*pageWalk, error) {
 	st, err := f.Stat()
 	if err != nil {
-		return openError(path, err)
+		return nil, openError(path, err)
 	}
 
-	err = checkPageFile(f, st.Size())
+	w, err := checkPageFile(f, st.Size(), st.Size() <= deepest)
 	if err == nil {
-		return nil
+		return w, nil
 	}
 
-	return &Error{
+	return nil, &Error{
 		Path:    path,
 		Problem: err.Error(),
 		Hint:    "restore it from a backup (destination restore)",
@@ -76,13 +79,15 @@ func checkFile(f *os.File, path string) error {
 	}
 }
 
-func checkPageFile(f io.ReaderAt, size int64) error {
+// checkPageFile walks through the pages of a file; deep has it read those too that lead
+// to no others.
+func checkPageFile(f io.ReaderAt, size int64, deep bool) (*pageWalk, error) {
 	m, err := latestMeta(f, size)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if need := int64(m.high) * int64(m.pageSize); m.high > 1<<50 || size < need {
-		return faultf(
+		return nil, faultf(
 			"is cut short: it has %d bytes, and its %d pages need %d",
 			size,
 			m.high,
@@ -94,13 +99,13 @@ func checkPageFile(f io.ReaderAt, size int64) error {
 		file: f,
 		meta: m,
 		seen: make([]uint64, m.high/64+1),
-		deep: size <= deepest,
+		deep: deep,
 	}
 	if err := w.freePages(); err != nil {
-		return err
+		return nil, err
 	}
 
-	return w.page(m.root, "", nil, nil, 0)
+	return w, w.page(m.root, "", nil, nil, 0)
 }
 
 // latestMeta reads both descriptions of the file. Bolt would go back to the
@@ -143,7 +148,7 @@ func readMeta(f io.ReaderAt, at int64) (meta, error) {
 	sum := fnv.New64a()
 	sum.Write(p[:56])
 	size := order.Uint32(p[8:])
-	if order.Uint32(p) != metaMagic || order.Uint32(p[4:]) != 2 ||
+	if order.Uint32(p) != metaMagic || order.Uint32(p[4:]) != metaVersion ||
 		order.Uint64(p[56:]) != sum.Sum64() ||
 		order.Uint16(b[8:])&metaPage == 0 || size < 1024 || size > 1<<16 || size&(size-1) != 0 {
 		return meta{}, faultf(
@@ -155,6 +160,7 @@ func readMeta(f io.ReaderAt, at int64) (meta, error) {
 	return meta{
 		pageSize: int(size),
 		root:     order.Uint64(p[16:]),
+		sequence: order.Uint64(p[24:]),
 		freelist: order.Uint64(p[32:]),
 		high:     order.Uint64(p[40:]),
 		commit:   order.Uint64(p[48:]),
@@ -305,8 +311,10 @@ func (w *pageWalk) below(
 ) error {
 	switch {
 	case branch:
-		if !w.deep && !hasBuckets(bucket) && depth > 0 && w.isLeaf(e.page) {
-			return w.meet(e.page, 1)
+		if !w.deep && isFlat(bucket) && depth > 0 {
+			if n := w.leaf(e.page); n > 0 {
+				return w.meet(e.page, n)
+			}
 		}
 		return w.page(e.page, bucket, e.key, next, depth+1)
 
@@ -330,17 +338,112 @@ func (w *pageWalk) below(
 	return w.elements(e.value[bucketHeader:], 0, name, nil, nil, depth+1)
 }
 
-// hasBuckets reports whether a bucket of ours holds buckets, so that even its
-// leaves lead to other pages.
-func hasBuckets(name string) bool {
-	return name == "" || name == `"jti"` || name == `"tokens"` || name == `"log"`
+// flat are the buckets of ours that have many rows and no buckets in them, so that their
+// leaves lead to no other pages.
+var flat = map[string]bool{
+	`"registrations"`: true,
+	`"clients"`:       true,
+	`"expiries"`:      true,
+	`"docs"`:          true,
+	`"ids"`:           true,
+	`"versions"`:      true,
+	`"index"`:         true,
+	`"segments"`:      true,
+	`"records"`:       true,
 }
 
-func (w *pageWalk) isLeaf(id uint64) bool {
+func isFlat(bucket string) bool {
+	parent, _, nested := strings.Cut(bucket, "/")
+	return flat[bucket] || nested && (parent == `"jti"` || parent == `"tokens"` || parent == `"log"`)
+}
+
+// leaf returns how many pages the leaf that begins at a page has, and 0 for a page that
+// is no leaf.
+func (w *pageWalk) leaf(id uint64) uint64 {
 	var b [pageHeader]byte
 	_, err := w.file.ReadAt(b[:], int64(id)*int64(w.meta.pageSize))
-	return err == nil && binary.NativeEndian.Uint64(b[:]) == id &&
-		binary.NativeEndian.Uint16(b[8:]) == leafPage
+	if err != nil || binary.NativeEndian.Uint64(b[:]) != id || binary.NativeEndian.Uint16(b[8:]) != leafPage {
+		return 0
+	}
+	return 1 + uint64(binary.NativeEndian.Uint32(b[12:]))
+}
+
+// storeFreePages writes the list of free pages to a file that has none, as Bolt would
+// at a commit: Bolt itself would read each page of the file three times to find them.
+// The program must have the file alone.
+func (w *pageWalk) storeFreePages(f *os.File) error {
+	if w.meta.freelist != noFreelist {
+		return nil
+	}
+
+	list := w.freeList()
+	pages := uint64(len(list)) / uint64(w.meta.pageSize)
+	if _, err := f.WriteAt(list, int64(w.meta.high)*int64(w.meta.pageSize)); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+
+	m := w.meta
+	m.freelist = m.high
+	m.high += pages
+	m.commit++
+	slot := m.commit % 2
+	if _, err := f.WriteAt(m.encode(slot), int64(slot)*int64(m.pageSize)); err != nil {
+		return err
+	}
+
+	return f.Sync()
+}
+
+// freeList returns the pages of a list of the pages that were not met.
+func (w *pageWalk) freeList() []byte {
+	order := binary.NativeEndian
+	const many = 0xFFFF // the count does not fit into its field, and is the first element
+	b := make([]byte, pageHeader+8)
+	n := uint64(0)
+	for p := uint64(2); p < w.meta.high; p++ {
+		if w.seen[p/64]&(1<<(p%64)) == 0 {
+			b = order.AppendUint64(b, p)
+			n++
+		}
+	}
+
+	if n < many {
+		b = append(b[:pageHeader], b[pageHeader+8:]...)
+		order.PutUint16(b[10:], uint16(n))
+	} else {
+		order.PutUint16(b[10:], many)
+		order.PutUint64(b[pageHeader:], n)
+	}
+
+	size := w.meta.pageSize
+	b = append(b, make([]byte, (size-len(b)%size)%size)...)
+
+	order.PutUint64(b, w.meta.high)
+	order.PutUint16(b[8:], freelistPage)
+	order.PutUint32(b[12:], uint32(len(b)/size-1))
+	return b
+}
+
+// encode returns the beginning of a page that describes this state of the file.
+func (m meta) encode(page uint64) []byte {
+	order := binary.NativeEndian
+	b := order.AppendUint64(nil, page)
+	b = order.AppendUint16(b, metaPage)
+	b = append(b, make([]byte, 6)...)
+
+	for _, n := range []uint32{metaMagic, metaVersion, uint32(m.pageSize), 0} {
+		b = order.AppendUint32(b, n)
+	}
+	for _, n := range []uint64{m.root, m.sequence, m.freelist, m.high, m.commit} {
+		b = order.AppendUint64(b, n)
+	}
+	sum := fnv.New64a()
+	sum.Write(b[pageHeader:])
+
+	return order.AppendUint64(b, sum.Sum64())
 }
 
 type pageElement struct {
