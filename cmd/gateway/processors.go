@@ -67,7 +67,8 @@ func (p *processors) adjust(l load) int {
 // followLoad sets the number of processors until ctx ends, unless the environment does, or
 // the system does not report how much they are used.
 func followLoad(ctx context.Context) {
-	before, ok := measureUse()
+	m := newMeter()
+	before, ok := m.measure()
 	if !ok || os.Getenv("GOMAXPROCS") != "" {
 		return
 	}
@@ -86,7 +87,7 @@ func followLoad(ctx context.Context) {
 		case <-t.C:
 		}
 
-		use, ok := measureUse()
+		use, ok := m.measure()
 		if !ok {
 			continue
 		}
@@ -106,7 +107,16 @@ type use struct {
 	runs      uint64        // of goroutines
 }
 
-func measureUse() (u use, ok bool) {
+// meter measures what is used. It keeps the memory for that: what a program that does
+// nothing allocates would look like work to tidy.
+type meter struct{ runs [1]metrics.Sample }
+
+func newMeter() *meter {
+	return &meter{[1]metrics.Sample{{Name: "/sched/latencies:seconds"}}}
+}
+
+// measure returns what has been used so far; false: the system does not report it.
+func (m *meter) measure() (u use, ok bool) {
 	u.at = time.Now()
 	if u.cpu, ok = proc.CPUTime(); !ok {
 		return u, false
@@ -115,9 +125,8 @@ func measureUse() (u use, ok bool) {
 		return u, false
 	}
 
-	s := []metrics.Sample{{Name: "/sched/latencies:seconds"}}
-	metrics.Read(s)
-	for _, n := range s[0].Value.Float64Histogram().Counts {
+	metrics.Read(m.runs[:])
+	for _, n := range m.runs[0].Value.Float64Histogram().Counts {
 		u.runs += 8 * n // of each goroutine's, the scheduler counts every eighth
 	}
 	return u, true

@@ -34,7 +34,8 @@ func TestFollowLoadBegins(t *testing.T) {
 
 // Processor time is measured in processors, and the runs of goroutines are counted, about.
 func TestUseIsMeasured(t *testing.T) {
-	before, ok := measureUse()
+	m := newMeter()
+	before, ok := m.measure()
 	if !ok {
 		t.Fatal("nothing is reported")
 	}
@@ -54,7 +55,7 @@ func TestUseIsMeasured(t *testing.T) {
 			<-b
 		}
 		turns += 1000
-		now, _ = measureUse()
+		now, _ = m.measure()
 	}
 	close(a)
 
@@ -68,5 +69,20 @@ func TestUseIsMeasured(t *testing.T) {
 	each := (now.cpu - before.cpu) / time.Duration(2*turns)
 	if l.run < each/4 || l.run > 4*each {
 		t.Errorf("a run has %v, want about %v", l.run, each)
+	}
+}
+
+// A program that does nothing but measure its use allocates so little that tidy finds it
+// quiet.
+func TestMeterLeavesTheProgramQuiet(t *testing.T) {
+	m := newMeter()
+	m.measure()
+	const seconds = 10
+	before := allocated()
+	for range seconds * int(time.Second/paceOfLoad) {
+		m.measure()
+	}
+	if got := (allocated() - before) / seconds; got > quietBytes/2 {
+		t.Errorf("%d bytes are allocated in a second, of %d", got, quietBytes)
 	}
 }

@@ -29,9 +29,15 @@ func limitMemory(bytes int64) {
 	}
 }
 
+// quietBytes is less than what any connections allocate in a second, and worthBytes what
+// is worth a collection.
+const (
+	quietBytes = 64 << 10
+	worthBytes = 1 << 20
+)
+
 // tidy collects what a burst of connections has left, in the first quiet second.
 func tidy(ctx context.Context) {
-	const quiet, worth = 64 << 10, 1 << 20 // bytes allocated, in a second and in all
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 
@@ -43,7 +49,7 @@ func tidy(ctx context.Context) {
 		}
 
 		now := allocated()
-		if now-last < quiet && now-collected > worth {
+		if now-last < quietBytes && now-collected > worthBytes {
 			debug.FreeOSMemory()
 			collected = allocated()
 		}

@@ -18,33 +18,15 @@ func CPUTime() (time.Duration, bool) {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), true
 }
 
-// userHZ is the number of ticks in a second of /proc/stat (proc(5)).
-const userHZ = 100
-
 // IdleTime returns how long the processors of the machine have had nothing to do, in all;
 // false: the system does not report it.
 func IdleTime() (time.Duration, bool) {
-	f, err := os.Open("/proc/stat")
+	b, err := os.ReadFile("/proc/uptime") // seconds since the start, and idle (proc(5))
 	if err != nil {
 		return 0, false
 	}
-	defer f.Close()
 
-	var b [256]byte // the first line is that of all processors
-	n, _ := f.Read(b[:])
-	fields := bytes.Fields(b[:n]) // cpu user nice system idle iowait ...
-	if len(fields) < 6 || string(fields[0]) != "cpu" {
-		return 0, false
-	}
-
-	var ticks int64
-	for _, field := range fields[4:6] {
-		v, err := strconv.ParseInt(string(field), 10, 64)
-		if err != nil {
-			return 0, false
-		}
-		ticks += v
-	}
-
-	return time.Duration(ticks) * time.Second / userHZ, true
+	_, idle, _ := bytes.Cut(bytes.TrimSpace(b), []byte(" "))
+	seconds, err := strconv.ParseFloat(string(idle), 64)
+	return time.Duration(seconds * float64(time.Second)), err == nil
 }
