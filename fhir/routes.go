@@ -1,5 +1,10 @@
 package fhir
 
+import (
+	"maps"
+	"slices"
+)
+
 // routes are the interactions by shape of the path, then by method.
 type routes map[string]map[string]*interaction
 
@@ -63,5 +68,15 @@ func (s *Service) allRoutes() routes {
 		all["/_jobs/id/file"] = map[string]*interaction{"GET": {name: "$job-file", answer: s.desk.jobFile}}
 	}
 
+	return all
+}
+
+// Interactions returns the methods of all interactions, by the shape of the path below
+// the base: "/Type/id", for example.
+func Interactions(s *Service) map[string][]string {
+	all := map[string][]string{}
+	for shape, methods := range s.routes {
+		all[shape] = slices.Sorted(maps.Keys(methods))
+	}
 	return all
 }

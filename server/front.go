@@ -35,6 +35,7 @@ type front struct {
 	log     *slog.Logger
 	meter   *meter
 	record  func(*trace.Trace)
+	await   func(context.Context) // has stores that could not be reached try again
 	now     func() time.Time
 	warned  atomic.Bool // of a field that names another host
 }
@@ -82,6 +83,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
+	f.await(ctx)
 	to.ServeHTTP(out, r)
 }
 

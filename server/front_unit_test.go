@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 func newFront(h http.HandlerFunc) (*front, *bytes.Buffer) {
 	var log bytes.Buffer
 	return &front{
+		await:  func(context.Context) {},
 		public: authorities{"h"},
 		toPub:  h,
 		fhir:   []string{"/fhir"},

@@ -58,6 +58,7 @@ func (s *Site) routes() (*front, error) {
 		bases = []string{pathOf(s.cfg.Public), pathOf(s.cfg.Private)}
 	}
 
+	s.paths = public.paths
 	f := &front{
 		public:  authoritiesOf(s.cfg.Public),
 		private: authoritiesOf(s.cfg.Private),
@@ -71,6 +72,7 @@ func (s *Site) routes() (*front, error) {
 		log:     s.deps.Log,
 		meter:   s.meter,
 		record:  s.decisions.Record,
+		await:   s.stores.Await,
 		now:     s.deps.Now,
 	}
 	public.front = f
@@ -189,6 +191,7 @@ func rawPath(r *http.Request) string {
 type router struct {
 	mux   *mux.Router
 	front *front
+	paths []string // that have a handler of their own
 }
 
 func newRouter(s *Site) *router {
@@ -201,6 +204,7 @@ func newRouter(s *Site) *router {
 
 // exact mounts a handler at one path. Methods are its own business.
 func (r *router) exact(path string, h http.Handler) {
+	r.paths = append(r.paths, path)
 	r.mux.Path(path).Handler(named(path[strings.LastIndexByte(path, '/')+1:], h))
 }
 

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"fhirdest.example/fhir"
 	"fhirdest.example/gateway/complaint"
 	"fhirdest.example/gateway/evidence"
 	"fhirdest.example/gateway/wire"
@@ -184,6 +185,25 @@ func (s *Server) Addr() net.Addr { return s.public.Addr() }
 // AdminURL returns the URL of the console.
 func (s *Server) AdminURL() string {
 	return s.cfg.Admin.URL
+}
+
+// Endpoints are all that a destination answers, for what must know each of them.
+type Endpoints struct {
+	Public  []string            // paths under the public authority, but for those of the FHIR service
+	FHIR    map[string][]string // methods by the shape of the path below the FHIR base
+	Console []string            // paths of the console
+}
+
+// Endpoints returns what the server answers.
+func (s *Server) Endpoints() Endpoints {
+	all := Endpoints{
+		Public:  s.site.paths,
+		Console: console.Paths(s.adminHandler),
+	}
+	if s.site.service != nil {
+		all.FHIR = fhir.Interactions(s.site.service)
+	}
+	return all
 }
 
 // HealthAddr returns the address of the listener for probes; nil when there is none.

@@ -74,6 +74,7 @@ type Site struct {
 	oauth      *oauth.Service
 	meter      *meter
 	front      *front
+	paths      []string         // under the public authority, but for those of the FHIR service
 	people     *people.Service  // nil: nobody can sign in
 	consents   *consents.Keeper // of what people grant; nil: they have none
 	tiered     *tiered.Service  // nil: no identity provider is configured
@@ -209,6 +210,7 @@ func consoleOf(s *Site, lab http.Handler) http.Handler {
 		Lab:       lab,
 		Decisions: s.decisions,
 		Ready:     s.readiness,
+		Await:     s.stores.Await,
 		Refresh:   s.revocation.Refresh,
 		Metrics:   s.metrics(),
 		Hosts:     s.cfg.Admin.Hosts,

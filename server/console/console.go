@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"html/template"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -17,6 +18,7 @@ import (
 type Config struct {
 	Decisions *audit.Log
 	Ready     func() Readiness
+	Await     func(context.Context) // has stores that could not be reached try again; nil: none can be away
 	Refresh   func(context.Context) // fetches every revocation list anew
 	Metrics   http.Handler
 	Lab       http.Handler // below /lab/; nil: there is no lab
@@ -61,6 +63,15 @@ func New(cfg Config) http.Handler {
 	}
 
 	return c
+}
+
+// Paths returns the paths of the pages of a handler that New has made.
+func Paths(h http.Handler) []string {
+	c, ok := h.(*console)
+	if !ok {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(c.pages))
 }
 
 // always are the pages that answer even when the console is closed.
@@ -116,6 +127,9 @@ func (c *console) route(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, http.StatusForbidden,
 			"send this from the console's own page: its Origin header must name this console")
 	default:
+		if c.Await != nil && r.URL.Path != "/health" {
+			c.Await(r.Context())
+		}
 		h(w, r)
 	}
 }

@@ -135,6 +135,13 @@ func (s Stores) Reach(ctx context.Context) error {
 	return s.presence.Check(ctx)
 }
 
+// Await has stores that could not be reached try again, for at most two seconds.
+func (s Stores) Await(ctx context.Context) {
+	if s.presence != nil {
+		s.presence.Await(ctx)
+	}
+}
+
 // Watch returns when ctx ends, with nil, or when the destination must end because
 // another one has its name on the database. It calls changed with why the stores cannot
 // be used when that begins, and with nil at its end.

@@ -148,7 +148,7 @@ func open(
 	}
 	probing, server := (*server)(nil), c.server
 	if server == nil {
-		if server, err = newServer(c); err != nil {
+		if server, err = newServer(c, false); err != nil {
 			return nil, err
 		}
 		probing = server

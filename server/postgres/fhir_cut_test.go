@@ -65,18 +65,18 @@ func version(t testing.TB, s fhir.Store, id string) (version uint64, err error) 
 func TestFHIRCutAnywhere(t *testing.T) {
 	at := postgrestest.New(t)
 	direct := openFHIR(t, postgres.Config{URL: at, Name: "direct"})
-	c, through := newCutter(t, at)
+	c, through := postgrestest.NewCutter(t, at)
 	s := openFHIR(t, postgres.Config{URL: through, Name: "cut"})
 	for n := range 3 { // statements are prepared on each connection
 		if err := putObservation(t, s, fmt.Sprint("warm", n), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c.arm(0, -1)
+	c.Arm(0, -1)
 	if err := putObservation(t, s, "measured", 0); err != nil {
 		t.Fatal(err)
 	}
-	whole := c.arm(0, -1)
+	whole := c.Arm(0, -1)
 
 	outcomes := map[string]int{}
 	for direction := range 2 {
@@ -85,9 +85,9 @@ func TestFHIRCutAnywhere(t *testing.T) {
 				after -= 24 // the answer to a commit is short
 			}
 			id := fmt.Sprintf("o%d-%d", direction, after)
-			c.arm(direction, after)
+			c.Arm(direction, after)
 			err := putObservation(t, s, id, 0)
-			c.arm(direction, -1)
+			c.Arm(direction, -1)
 
 			here, hereErr := version(t, s, id)
 			there, thereErr := version(t, direct, id)
@@ -124,7 +124,7 @@ func TestFHIRCutAnywhere(t *testing.T) {
 // one reads.
 func TestFHIRViewCut(t *testing.T) {
 	at := postgrestest.New(t)
-	c, through := newCutter(t, at)
+	c, through := postgrestest.NewCutter(t, at)
 	s := openFHIR(t, postgres.Config{URL: through, Name: "cut"})
 	if err := putObservation(t, s, "a", 0); err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func TestFHIRViewCut(t *testing.T) {
 		if _, err := sn.Setting(t.Context(), "x"); err != nil {
 			return err
 		}
-		c.cut()
+		c.Cut()
 		_, err := sn.Setting(t.Context(), "y")
 		if !errors.Is(err, fhir.ErrUnavailable) {
 			t.Errorf("on a connection that was cut: %v", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -134,19 +135,55 @@ func (d *database) checkVersion(ctx context.Context) error {
 		}
 	}
 
-	switch want := versionOf(d.schema); {
-	case version > want:
-		return newer(d.schema, version, want)
-	case version < want:
-		return hinted(
-			"run `destination migrate -config FILE`",
-			"the schema %s of the database has version %d, and this program needs %d",
-			d.schema,
-			version,
-			want,
-		)
+	if version > versionOf(d.schema) {
+		return newer(d.schema, version, versionOf(d.schema))
 	}
-	return nil
+	return older(d.schema, version)
+}
+
+// older is the error for a schema that Migrate must change; nil when it need not.
+func older(schema string, version int) error {
+	if version >= versionOf(schema) {
+		return nil
+	}
+	return hinted(
+		"run `destination migrate -config FILE`",
+		"the schema %s of the database has version %d, and this program needs %d",
+		schema,
+		version,
+		versionOf(schema),
+	)
+}
+
+// examineSchemas returns why the schemas cannot be used, and that one is of a later
+// program: a destination that runs goes on then (see Migrate), and does not start again.
+func examineSchemas(ctx context.Context, conn *pgx.Conn) (wrong, later, err error) {
+	var missing []string
+	err = conn.QueryRow(ctx, `select coalesce(array_agg(s), '{}') from unnest($1::text[]) s
+		where to_regclass(quote_ident(s) || '.version') is null`, schemas).Scan(&missing)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(missing) > 0 {
+		return hinted(
+			"put back what was renamed or dropped; of an empty database, run `destination migrate -config FILE`",
+			"the database lacks schemas: %s",
+			strings.Join(missing, ", "),
+		), nil, nil
+	}
+
+	for _, schema := range schemas {
+		var version int
+		err := conn.QueryRow(ctx, "select coalesce(max(version), 0) from "+schema+".version").Scan(&version)
+		if err != nil {
+			return nil, nil, err
+		}
+		wrong = errors.Join(wrong, older(schema, version))
+		if known := versionOf(schema); version > known {
+			later = errors.Join(later, newer(schema, version, known))
+		}
+	}
+	return wrong, later, nil
 }
 
 func newer(schema string, version, want int) error {

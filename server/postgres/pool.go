@@ -20,6 +20,7 @@ type server struct {
 	*reach.Monitor
 	settings *pgx.ConnConfig
 	now      func() time.Time
+	whole    bool                    // all schemas are looked at, too
 	found    atomic.Pointer[finding] // nil: nothing yet
 
 	mu   sync.Mutex // guards the field below
@@ -28,14 +29,17 @@ type server struct {
 
 // finding is what the server answered.
 type finding struct {
-	err  error         // why no destination can run on it; nil when one can
-	off  time.Duration // by how much our clock was ahead of the database's
-	wall time.Time     // what our clock was then, without its monotonic part
-	at   time.Time     // when that was, by the monotonic clock
+	err   error         // why no destination can run on it; nil when one can
+	newer error         // a schema of a later program; nil: there is none
+	off   time.Duration // by how much our clock was ahead of the database's
+	wall  time.Time     // what our clock was then, without its monotonic part
+	at    time.Time     // when that was, by the monotonic clock
 }
 
-// newServer returns a server that has not been asked yet.
-func newServer(c Config) (*server, error) {
+// newServer returns a server that has not been asked yet. whole: it is that of a
+// destination, all schemas of which must be there, and whose requests ask by
+// themselves when a probe has just failed.
+func newServer(c Config, whole bool) (*server, error) {
 	settings, err := c.parse("public")
 	if err != nil {
 		return nil, err
@@ -45,11 +49,16 @@ func newServer(c Config) (*server, error) {
 	s := &server{
 		settings: settings.ConnConfig,
 		now:      c.now,
+		whole:    whole,
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	s.Monitor = reach.New(s.probe)
+	recent := time.Duration(0)
+	if whole {
+		recent = 3 * time.Second
+	}
+	s.Monitor = reach.New(s.probe, recent)
 	return s, nil
 }
 
@@ -82,7 +91,11 @@ func (s *server) ask(ctx context.Context) (f *finding, err error) {
 			return nil, err
 		}
 	}
-	if f, err = s.look(ctx, s.conn); err != nil || f.err != nil {
+	f, err = s.look(ctx, s.conn)
+	if err == nil && f.err == nil && s.whole {
+		f.err, f.newer, err = examineSchemas(ctx, s.conn)
+	}
+	if err != nil || f.err != nil {
 		s.close()
 	}
 	return f, err

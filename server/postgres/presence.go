@@ -62,7 +62,7 @@ const (
 // Appear has a destination run on a database under its name. The error is an
 // ErrNameTaken when another one does.
 func Appear(ctx context.Context, c Config) (*Presence, error) {
-	server, err := newServer(c)
+	server, err := newServer(c, true)
 	if err != nil {
 		return nil, err
 	}
@@ -143,13 +143,23 @@ func (p *Presence) endFormer(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// Health returns what an operator must know of the clock.
-func (p *Presence) Health() []string {
-	off := p.server.off()
-	if off.Abs() <= clockWarned {
-		return nil
+// Health returns what an operator must know of the clock and of the schemas.
+func (p *Presence) Health() (all []string) {
+	if off := p.server.off(); off.Abs() > clockWarned {
+		all = append(all, clockText(off))
 	}
-	return []string{clockText(off)}
+	if f := p.server.found.Load(); f.newer != nil {
+		all = append(all, f.newer.Error())
+	}
+	return all
+}
+
+// Await asks a server that was away how it is now. Without it a store that cannot be
+// reached may be believed to be away for some seconds longer.
+func (p *Presence) Await(ctx context.Context) {
+	if p.server.Away() != nil {
+		_ = p.server.Ask(ctx) // the stores have the result
+	}
 }
 
 // clockError is the error for a clock that differs by more than clockRefused.

@@ -3,9 +3,6 @@ package postgres_test
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -20,150 +17,6 @@ import (
 	"fhirdest.example/server/postgres/postgrestest"
 )
 
-// cutter passes connections on to a database, and cuts them after a number of bytes.
-type cutter struct {
-	net.Listener
-	socket string
-
-	mu    sync.Mutex // guards the fields below
-	left  [2]int     // bytes until the cut, to the server and from it; negative: there is none
-	seen  [2]int
-	conns map[net.Conn]bool
-	held  [2]chan struct{} // nothing passes until it is closed; nil: all does
-}
-
-// newCutter returns a cutter before a database, and the URL by which it is reached.
-func newCutter(t *testing.T, database string) (*cutter, string) {
-	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	c := &cutter{
-		Listener: l,
-		socket:   filepath.Join(u.Query().Get("host"), ".s.PGSQL."+u.Query().Get("port")),
-		left:     [2]int{-1, -1},
-		conns:    map[net.Conn]bool{},
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() { c.serve(&serving) })
-	t.Cleanup(func() {
-		l.Close()
-		c.cut()
-		serving.Wait()
-	})
-	return c, fmt.Sprintf("postgres://postgres@%s%s?sslmode=disable", l.Addr(), u.Path)
-}
-
-func (c *cutter) serve(serving *sync.WaitGroup) {
-	for {
-		client, err := c.Accept()
-		if err != nil {
-			return
-		}
-		server, err := net.Dial("unix", c.socket)
-		if err != nil {
-			client.Close()
-			continue
-		}
-
-		c.mu.Lock()
-		c.conns[client], c.conns[server] = true, true
-		c.mu.Unlock()
-		serving.Go(func() { c.pass(0, server, client) })
-		serving.Go(func() { c.pass(1, client, server) })
-	}
-}
-
-// pass copies one direction until either end closes, or the cut.
-func (c *cutter) pass(direction int, to, from net.Conn) {
-	defer to.Close()
-	defer from.Close()
-	buffer := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(buffer)
-		c.wait(direction)
-		n, cut := c.admit(direction, n)
-		if _, err := to.Write(buffer[:n]); err != nil || cut {
-			return
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-// admit returns how many of n bytes pass, and whether the connection is cut then.
-func (c *cutter) admit(direction, n int) (int, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.seen[direction] += n
-	left := &c.left[direction]
-	if *left < 0 {
-		return n, false
-	}
-	if n < *left {
-		*left -= n
-		return n, false
-	}
-	n, *left = *left, -1 // what comes on another connection passes
-	return n, true
-}
-
-// hold has nothing pass in some directions until release is called, as a network that
-// drops packets.
-func (c *cutter) hold(directions ...int) (release func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, d := range directions {
-		c.held[d] = make(chan struct{})
-	}
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for d, held := range c.held {
-			if held != nil {
-				close(held)
-			}
-			c.held[d] = nil
-		}
-	}
-}
-
-func (c *cutter) wait(direction int) {
-	c.mu.Lock()
-	held := c.held[direction]
-	c.mu.Unlock()
-	if held != nil {
-		<-held
-	}
-}
-
-// cut ends all connections.
-func (c *cutter) cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for conn := range c.conns {
-		conn.Close()
-	}
-	clear(c.conns)
-}
-
-// arm has the next connections cut, and returns what has passed so far.
-func (c *cutter) arm(direction, after int) (seen [2]int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.left[direction] = after
-	seen = c.seen
-	c.seen = [2]int{}
-	return seen
-}
-
 // The connection is cut at each point of a transaction, in either direction. Whatever
 // the outcome: what was answered with success is there; what is said to be unknown
 // counts as used here; what was refused is free everywhere; and no two destinations
@@ -174,7 +27,7 @@ func TestTrustCutAnywhere(t *testing.T) {
 	t.Parallel() // most of it waits
 	at := postgrestest.New(t)
 	direct := openAt(t, at)
-	c, through := newCutter(t, at)
+	c, through := postgrestest.NewCutter(t, at)
 	s := openAt(t, through)
 	if _, _, err := direct.Register(t.Context(), storetest.Spend("register"), oauth.Registration{
 		ID:        "c",
@@ -196,11 +49,11 @@ func TestTrustCutAnywhere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.arm(0, -1)
+	c.Arm(0, -1)
 	if _, err := s.Issue(t.Context(), storetest.Spend("measured"), token(0)); err != nil {
 		t.Fatal(err)
 	}
-	whole := c.arm(0, -1)
+	whole := c.Arm(0, -1)
 
 	outcomes := map[string]int{}
 	n := 0
@@ -208,9 +61,9 @@ func TestTrustCutAnywhere(t *testing.T) {
 		for after := 0; after <= whole[direction]+7; after += 7 {
 			n++
 			jti := storetest.Spend(fmt.Sprint("cut ", n))
-			c.arm(direction, after)
+			c.Arm(direction, after)
 			h, err := s.Issue(t.Context(), jti, token(n))
-			c.arm(direction, -1)
+			c.Arm(direction, -1)
 
 			here, there := s.Spend(t.Context(), jti), direct.Spend(t.Context(), jti)
 			switch {
@@ -263,14 +116,14 @@ func TestTrustCutOffHolder(t *testing.T) {
 	t.Parallel() // most of it waits
 	at := postgrestest.New(t)
 	direct := openAt(t, at)
-	c, through := newCutter(t, at)
+	c, through := postgrestest.NewCutter(t, at)
 	s := openAt(t, through)
 	if err := s.Spend(t.Context(), storetest.Spend("warm")); err != nil {
 		t.Fatal(err)
 	}
 
 	// The answer to its first round trip never comes.
-	release := c.hold(1)
+	release := c.Hold(1)
 	t.Cleanup(release)
 	lost := make(chan error, 1)
 	go func() { lost <- s.Spend(t.Context(), storetest.Spend("lost")) }()
@@ -304,7 +157,7 @@ func TestTrustNetworkHolds(t *testing.T) {
 	t.Parallel() // most of it waits
 	at := postgrestest.New(t)
 	direct := openAt(t, at)
-	c, through := newCutter(t, at)
+	c, through := postgrestest.NewCutter(t, at)
 	s := openAt(t, through)
 	if _, _, err := s.Register(t.Context(), storetest.Spend("warm"), oauth.Registration{
 		ID:        "c",
@@ -323,7 +176,7 @@ func TestTrustNetworkHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	release := c.hold(0, 1)
+	release := c.Hold(0, 1)
 	t.Cleanup(release)
 	var calls sync.WaitGroup
 	for name, call := range map[string]func() error{

@@ -33,6 +33,8 @@ type Destination struct {
 	HTTP   *http.Client // trusts its TLS certificate and dials it whatever the URL's host
 	Log    *Buffer
 
+	Endpoints server.Endpoints // all that it answers
+
 	Proofs *client.Proofs          // to which its originators have their tokens bound; nil: bearer tokens
 	Wrap   func(net.Conn) net.Conn // what originators put around their connections, inside TLS; nil: nothing
 
@@ -128,6 +130,7 @@ func (w *Env) start(l net.Listener) *Destination {
 		w.tb.Fatal(err)
 	}
 	d.Admin = s.AdminURL()
+	d.Endpoints = s.Endpoints()
 	if a := s.HealthAddr(); a != nil {
 		d.Health = a.String()
 	}

@@ -19,6 +19,7 @@ const (
 // Monitor is what is known of one server. Nothing goes on in it while nobody asks.
 type Monitor struct {
 	probe   func(context.Context) error
+	recent  time.Duration
 	away    atomic.Pointer[failure] // of the latest probe; nil: the server is believed to answer
 	changes chan struct{}           // has one when away became nil or something else
 
@@ -28,7 +29,10 @@ type Monitor struct {
 }
 
 // failure is why a server could not be reached.
-type failure struct{ err error }
+type failure struct {
+	err   error
+	until time.Time // when it counts no longer without another probe
+}
 
 // run is one probe.
 type run struct {
@@ -38,10 +42,11 @@ type run struct {
 
 // New returns a monitor of a server that answers. probe asks it something, and returns an
 // error when no answer came. It is called by one goroutine at a time, and its context ends
-// after Bound.
-func New(probe func(context.Context) error) *Monitor {
+// after Bound. Await asks no more often than once in recent.
+func New(probe func(context.Context) error, recent time.Duration) *Monitor {
 	return &Monitor{
 		probe:   probe,
+		recent:  recent,
 		changes: make(chan struct{}, 1),
 	}
 }
@@ -49,8 +54,14 @@ func New(probe func(context.Context) error) *Monitor {
 // Changes has something to receive when Away changed to nil or from it.
 func (m *Monitor) Changes() <-chan struct{} { return m.changes }
 
-func (m *Monitor) set(err error) {
-	next := failureOf(err)
+func (m *Monitor) set(err error, valid time.Duration) {
+	var next *failure
+	if err != nil {
+		next = &failure{
+			err:   err,
+			until: time.Now().Add(valid),
+		}
+	}
 	if last := m.away.Swap(next); (last == nil) == (next == nil) {
 		return
 	}
@@ -77,12 +88,17 @@ func (m *Monitor) Away() error {
 }
 
 // Lost notes that the server could not be reached: the next Await asks first.
-func (m *Monitor) Lost(err error) { m.set(err) }
+func (m *Monitor) Lost(err error) { m.set(err, 0) }
 
-// Await returns nil when the server is believed to answer. Else it asks.
+// Await returns nil when the server is believed to answer. Else it asks, unless a probe
+// has just failed: work of many steps must not wait at each of them.
 func (m *Monitor) Await(ctx context.Context) error {
-	if m.away.Load() == nil {
+	f := m.away.Load()
+	if f == nil {
 		return nil
+	}
+	if time.Now().Before(f.until) {
+		return f.err
 	}
 	return m.Ask(ctx)
 }
@@ -144,14 +160,7 @@ func (m *Monitor) run(r *run) {
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.set(r.err)
+	m.set(r.err, m.recent)
 	m.running = nil
 	close(r.done)
-}
-
-func failureOf(err error) *failure {
-	if err == nil {
-		return nil
-	}
-	return &failure{err}
 }

@@ -24,7 +24,7 @@ func TestAwait(t *testing.T) {
 			return errRefused
 		}
 		return nil
-	})
+	}, 0)
 	silent := 0
 	m.OnSilence(func() { silent++ })
 
@@ -63,7 +63,7 @@ func TestProbesAreShared(t *testing.T) {
 		asked.Add(1)
 		begun <- struct{}{}
 		return <-answer
-	})
+	}, 0)
 
 	first := make(chan error)
 	go func() { first <- m.Ask(t.Context()) }()
@@ -115,7 +115,7 @@ func TestProbesAreBounded(t *testing.T) {
 	m := reach.New(func(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
-	})
+	}, 0)
 	begun := time.Now()
 	if err := m.Ask(t.Context()); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) < reach.Bound {
 		t.Errorf("%v after %v", err, time.Since(begun))
@@ -125,5 +125,27 @@ func TestProbesAreBounded(t *testing.T) {
 	leave()
 	if err := m.Await(gone); !errors.Is(err, context.Canceled) {
 		t.Errorf("who has left: %v", err)
+	}
+}
+
+// A probe that has just failed counts for all who only need to know whether to try, but
+// not for those who ask.
+func TestRecentFailure(t *testing.T) {
+	asked := 0
+	m := reach.New(func(context.Context) error {
+		asked++
+		if asked == 1 {
+			return errRefused
+		}
+		return nil
+	}, time.Hour)
+	m.Lost(errRefused)
+	for range 3 {
+		if err := m.Await(t.Context()); !errors.Is(err, errRefused) || asked != 1 {
+			t.Errorf("%v after %d probes", err, asked)
+		}
+	}
+	if err := m.Ask(t.Context()); err != nil || m.Await(t.Context()) != nil || asked != 2 {
+		t.Errorf("asked: %v after %d probes", err, asked)
 	}
 }
