@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/goccy/go-yaml"
 
+	"fhirdest.example/server/postgres/postgrestest"
 	"fhirdest.example/server/servertest"
 )
 
@@ -103,80 +105,145 @@ func patients(prefix string, n int) string {
 	return b.String()
 }
 
+// places are where the work of a destination that is killed goes on: at the next one on its
+// files or its database, or at another one on the database, without a restart.
+var places = []struct {
+	name    string
+	configs func(t *testing.T, w *servertest.Env) []string
+}{
+	{"files", func(t *testing.T, w *servertest.Env) []string { return []string{config(t, w)} }},
+	{"a database", func(t *testing.T, w *servertest.Env) []string { return shared(t, w, "east") }},
+	{"another destination", func(t *testing.T, w *servertest.Env) []string { return shared(t, w, "east", "west") }},
+}
+
+// shared writes the configurations of destinations on one database.
+func shared(t *testing.T, w *servertest.Env, names ...string) (paths []string) {
+	t.Helper()
+	database := postgrestest.New(t)
+	for _, name := range names {
+		there := *w
+		there.Config.Data = database
+		there.Config.Postgres.Name = name
+		data, err := yaml.Marshal(there.Config)
+		must(t, err)
+		path := filepath.Join(w.Dir, name+".yaml")
+		must(t, os.WriteFile(path, data, 0o600))
+		paths = append(paths, path)
+	}
+	return paths
+}
+
 // An export, an import and a change that are under way when the server is killed are
-// done after the start, each once; nobody else sees them.
+// done after the start, or at another destination, each once; nobody else sees them.
 //
 // Covers: ER-18
 func TestWorkSurvivesKill(t *testing.T) {
-	const lines = 6000
-	w := newEnv(t)
-	w.Config.Writable = true
-	w.Config.Patients = 4
-	w.Config.Jobs.Workers = 3
-	path := config(t, w)
-	p := startProcess(t, w, path)
-	s := p.d.Session(w.A, w.Client(w.A, "https://killed.test"), "system/*.cruds")
-
-	other := p.d.Session(w.B, w.Client(w.B, "https://other.test"), "system/*.cruds").Token.Access
-	token := s.Token.Access
-
-	for round := range 3 {
-		name := fmt.Sprintf("r%dn", round)
-		export := p.begin(t, "GET", "/$export?_type=Observation,Encounter", token, "", "")
-		load := p.begin(t, "POST", "/$import", token, "application/fhir+ndjson", patients(name, lines))
-		create := p.begin(t, "POST", "/Basic", token, "application/fhir+json",
-			`{"resourceType":"Basic","code":{"text":"`+name+`"},"identifier":[{"value":"`+name+`"}]}`)
-		time.Sleep(time.Duration(round) * 150 * time.Millisecond) // another place in the work each time
-		p.kill()
-		p = startProcess(t, w, path)
-
-		for _, at := range []string{export, load, create} {
-			if res, _ := p.d.Get(at, "Authorization", "Bearer "+other); res.StatusCode != http.StatusNotFound {
-				t.Errorf("another client: %s", res.Status)
+	for _, place := range places {
+		t.Run(place.name, func(t *testing.T) {
+			w := newEnv(t)
+			w.Config.Writable = true
+			w.Config.Patients = 4
+			w.Config.Jobs.Workers = 3
+			configs := place.configs(t, w)
+			var running []*process
+			for _, path := range configs {
+				running = append(running, startProcess(t, w, path))
 			}
-		}
+			p := running[0]
+			token := p.d.Session(w.A, w.Client(w.A, "https://killed.test"), "system/*.cruds").Token.Access
+			other := p.d.Session(w.B, w.Client(w.B, "https://other.test"), "system/*.cruds").Token.Access
 
-		var m struct {
-			Output []struct {
-				Type, URL string
-				Count     int
+			for round := range 3 {
+				i := round % len(running)
+				jobs := beginWork(t, running[i], token, round)
+				time.Sleep(time.Duration(round) * 150 * time.Millisecond) // another place in the work each time
+				running[i].kill()
+				if len(running) == 1 {
+					running[i] = startProcess(t, w, configs[i])
+				}
+
+				p = running[(round+1)%len(running)]
+				for _, at := range jobs.all() {
+					if res, _ := p.d.Get(at, "Authorization", "Bearer "+other); res.StatusCode != http.StatusNotFound {
+						t.Errorf("another client: %s", res.Status)
+					}
+				}
+				jobs.verify(t, p, token)
+				if len(running) > 1 {
+					running[i] = startProcess(t, w, configs[i])
+				}
 			}
-		}
-		must(t, json.Unmarshal([]byte(p.ended(t, export, token)), &m, json.MatchCaseInsensitiveNames(true)))
 
-		for _, f := range m.Output {
-			_, text := p.d.Get(f.URL, "Authorization", "Bearer "+token)
-			_, total := p.d.Get(servertest.Base+"/"+f.Type+"?_summary=count", "Authorization", "Bearer "+token)
-			if n := strings.Count(text, "\n"); n != f.Count || !strings.Contains(total, fmt.Sprintf(`"total":%d`, n)) {
-				t.Errorf("%d lines of %+v, stored: %s", n, f, total)
+			for _, p := range running {
+				p.kill()
 			}
-		}
+		})
+	}
+}
 
-		if body := p.ended(t, load, token); !strings.Contains(body, fmt.Sprintf(`"lines":%d,"refused":0`, lines)) {
-			t.Errorf("imported: %s", body)
-		}
-		_, total := p.d.Get(servertest.Base+"/Patient?_summary=count&_id="+name+"0,"+name+fmt.Sprint(lines-1),
-			"Authorization", "Bearer "+token)
-		if !strings.Contains(total, `"total":2`) {
-			t.Errorf("the first and the last line: %s", total)
-		}
+// loaded is how many lines an import has.
+const loaded = 6000
 
-		_, history := p.d.Get(servertest.Base+"/Patient/"+name+fmt.Sprint(lines/2)+"/_history", "Authorization",
-			"Bearer "+token)
-		if strings.Contains(history, `"versionId":"2"`) {
-			t.Errorf("a line was stored twice: %s", history)
-		}
+// work are jobs that are under way.
+type work struct{ name, export, load, create string }
 
-		if body := p.ended(t, create, token); !strings.Contains(body, `"201 Created"`) {
-			t.Errorf("created: %s", body)
+// beginWork begins jobs of each kind.
+func beginWork(t *testing.T, p *process, token string, round int) work {
+	t.Helper()
+	name := fmt.Sprintf("r%dn", round)
+	return work{
+		name:   name,
+		export: p.begin(t, "GET", "/$export?_type=Observation,Encounter", token, "", ""),
+		load:   p.begin(t, "POST", "/$import", token, "application/fhir+ndjson", patients(name, loaded)),
+		create: p.begin(t, "POST", "/Basic", token, "application/fhir+json",
+			`{"resourceType":"Basic","code":{"text":"`+name+`"},"identifier":[{"value":"`+name+`"}]}`),
+	}
+}
+
+func (w work) all() []string { return []string{w.export, w.load, w.create} }
+
+// verify waits for the end of the jobs, and verifies what they have done.
+func (w work) verify(t *testing.T, p *process, token string) {
+	t.Helper()
+	bearer := []string{"Authorization", "Bearer " + token}
+	var m struct {
+		Output []struct {
+			Type, URL string
+			Count     int
 		}
-		_, found := p.d.Get(servertest.Base+"/Basic?_summary=count&identifier="+name, "Authorization", "Bearer "+token)
-		if !strings.Contains(found, `"total":1`) {
-			t.Errorf("created once? %s", found)
+	}
+	must(t, json.Unmarshal([]byte(p.ended(t, w.export, token)), &m, json.MatchCaseInsensitiveNames(true)))
+	if len(m.Output) == 0 {
+		t.Error("nothing is exported")
+	}
+	for _, f := range m.Output {
+		_, text := p.d.Get(f.URL, bearer...)
+		_, total := p.d.Get(servertest.Base+"/"+f.Type+"?_summary=count", bearer...)
+		if n := strings.Count(text, "\n"); n != f.Count || !strings.Contains(total, fmt.Sprintf(`"total":%d`, n)) {
+			t.Errorf("%d lines of %+v, stored: %s", n, f, total)
 		}
 	}
 
-	p.kill()
+	if body := p.ended(t, w.load, token); !strings.Contains(body, fmt.Sprintf(`"lines":%d,"refused":0`, loaded)) {
+		t.Errorf("imported: %s", body)
+	}
+	_, total := p.d.Get(fmt.Sprintf("%s/Patient?_summary=count&_id=%s0,%[2]s%d", servertest.Base, w.name, loaded-1),
+		bearer...)
+	if !strings.Contains(total, `"total":2`) {
+		t.Errorf("the first and the last line: %s", total)
+	}
+	_, history := p.d.Get(fmt.Sprintf("%s/Patient/%s%d/_history", servertest.Base, w.name, loaded/2), bearer...)
+	if strings.Contains(history, `"versionId":"2"`) {
+		t.Errorf("a line was stored twice: %s", history)
+	}
+
+	if body := p.ended(t, w.create, token); !strings.Contains(body, `"201 Created"`) {
+		t.Errorf("created: %s", body)
+	}
+	_, found := p.d.Get(servertest.Base+"/Basic?_summary=count&identifier="+w.name, bearer...)
+	if !strings.Contains(found, `"total":1`) {
+		t.Errorf("created once? %s", found)
+	}
 }
 
 // destination load goes on where it was killed, stores each line once and counts it
