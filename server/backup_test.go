@@ -66,7 +66,7 @@ func ask(t *testing.T, d *servertest.Destination, form string) (answer struct {
 //
 // Covers: case 329
 func TestRestoredDestination(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.Env) {
+	d := servertest.Start(t, servertest.OnFiles("no backup of files beside a running server"), func(w *servertest.Env) {
 		skew := time.Second
 		for i := range w.Config.Communities {
 			w.Config.Communities[i].Policy.Skew = &skew
@@ -124,9 +124,9 @@ func TestRestoredDestination(t *testing.T) {
 }
 
 // A restore that is interrupted when the files are in their places has its record
-// nevertheless.
+// nevertheless. One of a database is not done then.
 func TestInterruptedRestoreIsRecorded(t *testing.T) {
-	d := servertest.Start(t)
+	d := servertest.Start(t, servertest.OnFiles("a restore of files does not end with its context"))
 	d.Stop()
 	backup := filepath.Join(d.Dir, "backup")
 	if _, err := d.Config.Backup(t.Context(), backup, time.Now(), nil); err != nil {

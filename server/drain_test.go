@@ -62,7 +62,7 @@ func (a *asker) close() {
 // Two destinations behind one gateway, under load: while one is stopped and started again,
 // no request is lost, and it serves again afterwards.
 func TestDestinationIsReplacedUnderLoad(t *testing.T) {
-	first := servertest.Start(t)
+	first := servertest.Start(t, servertest.OnFiles("two destinations, each with its own"))
 	first.Config.Data = "data2"
 	second := first.Start(first.Listen())
 	front, g := throughAll(t, first, nil, second)

@@ -11,7 +11,7 @@ import (
 
 	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/trail"
-	"fhirdest.example/server/bolt"
+	"fhirdest.example/server"
 	"fhirdest.example/server/postgres/postgrestest"
 	"fhirdest.example/server/servertest"
 )
@@ -22,7 +22,7 @@ import (
 //
 // Covers: case 329
 func TestMovedDestination(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.Env) {
+	d := servertest.Start(t, servertest.OnFiles("it begins with files"), func(w *servertest.Env) {
 		w.Config.Writable = true
 		skew := time.Second
 		for i := range w.Config.Communities {
@@ -138,32 +138,39 @@ func TestKeysAreRestored(t *testing.T) {
 	}
 }
 
-// A restore leaves a record in the audit record.
+// A restore leaves a record in the audit record, which takes effect with what is restored.
 func TestRestoreIsRecorded(t *testing.T) {
-	d := servertest.Start(t)
-	d.Stop()
-	backup := filepath.Join(d.Dir, "backup")
-	if _, err := d.Config.Backup(t.Context(), backup, time.Now(), nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.Config.Restore(t.Context(), backup, time.Now(), nil); err != nil {
-		t.Fatal(err)
-	}
+	for name, where := range map[string]func(*servertest.Env){
+		"files":    servertest.OnFiles("a restore of files"),
+		"database": servertest.Database,
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := servertest.Start(t, where)
+			d.Stop()
+			backup := filepath.Join(d.Dir, "backup")
+			if _, err := d.Config.Backup(t.Context(), backup, time.Now(), nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.Config.Restore(t.Context(), backup, time.Now(), nil); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := server.VerifyAudit(t.Context(), d.Config, "", ""); err != nil || !r.Intact {
+				t.Errorf("%+v, %v", r, err)
+			}
 
-	store, err := bolt.OpenFHIR(filepath.Join(d.Dir, d.Config.Data, "fhir.bolt"), bolt.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	var last *trail.Record
-	err = store.View(t.Context(), func(sn fhir.Snapshot) error {
-		return sn.Audit().Links(t.Context(), 0, func(l trail.Link) bool {
-			last = l.Record
-			return true
+			stores := d.Stores()
+			defer stores.Close()
+			var last *trail.Record
+			err := stores.Resources.View(t.Context(), func(sn fhir.Snapshot) error {
+				return sn.Audit().Links(t.Context(), 0, func(l trail.Link) bool {
+					last = l.Record
+					return true
+				})
+			})
+			if err != nil || last == nil || last.Event == nil || last.Event.Type.Code != "110107" ||
+				last.Event.Entities[0].Name != "backup" {
+				t.Errorf("the last record: %+v, %v", last, err)
+			}
 		})
-	})
-	if err != nil || last == nil || last.Event == nil || last.Event.Type.Code != "110107" ||
-		last.Event.Entities[0].Name != "backup" {
-		t.Errorf("the last record: %+v, %v", last, err)
 	}
 }

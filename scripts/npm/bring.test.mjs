@@ -30,7 +30,8 @@ after(() => rmSync(work, { recursive: true, force: true }))
 
 // get returns the text of a page that is there.
 async function get(url) {
-  const answer = await fetch(url)
+  // The programs take a minute: a connection that is kept so long is closed by the other side.
+  const answer = await fetch(url, { headers: { connection: 'close' } })
   assert.equal(answer.status, 200, url)
   return answer.text()
 }

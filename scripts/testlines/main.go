@@ -1,7 +1,8 @@
 // Command testlines reads `go test -json` from standard input, prints a line
 // for each package and the output of each failed test, and ends with the
 // counts. It exits 1 when a test failed, when one was skipped, or when none ran:
-// this project skips nothing.
+// this project skips nothing. Tests that keep to a store or a destination of their own,
+// whatever was asked for, are counted with their reasons.
 package main
 
 import (
@@ -9,7 +10,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -17,6 +20,7 @@ func main() { os.Exit(run(os.Stdin, os.Stdout)) }
 
 type event struct {
 	Action, Package, Test, Output string
+	Key, Value                    string // of an attribute
 	Elapsed                       float64
 }
 
@@ -26,12 +30,14 @@ type tally struct {
 	passed, failed, skipped int
 	brokenPackages          int
 	output                  map[string][]string
+	kept                    map[string]int // tests by attribute
 }
 
 func run(in io.Reader, out io.Writer) int {
 	t := &tally{
 		out:    out,
 		output: map[string][]string{},
+		kept:   map[string]int{},
 	}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
@@ -52,6 +58,9 @@ func run(in io.Reader, out io.Writer) int {
 		t.failed,
 		t.skipped,
 	)
+	for _, what := range slices.Sorted(maps.Keys(t.kept)) {
+		fmt.Fprintf(out, "go: %d of %s\n", t.kept[what], what)
+	}
 	if err := lines.Err(); err != nil {
 		fmt.Fprintln(out, "testlines:", err)
 		return 1
@@ -68,6 +77,11 @@ func (t *tally) take(e event) {
 	switch e.Action {
 	case "output", "build-output":
 		t.output[key] = append(t.output[key], e.Output)
+		return
+	case "attr":
+		if where, ok := strings.CutPrefix(e.Key, "destination."); ok {
+			t.kept[where+": "+e.Value]++
+		}
 		return
 	case "pass", "fail", "skip", "build-fail":
 	default:

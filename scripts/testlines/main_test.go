@@ -18,6 +18,8 @@ func TestRun(t *testing.T) {
 		{"a skip", pass + "\n" + `{"Action":"skip","Package":"p","Test":"TestB"}`, 1, "SKIPPED"},
 		{"a package that does not build", pass + "\n" + `{"Action":"fail","Package":"q"}`, 1, "fail   q"},
 		{"a package without tests", pass + "\n" + `{"Action":"skip","Package":"q"}`, 0, "1 passed"},
+		{"tests that keep to files", strings.Repeat(`{"Action":"attr","Package":"p","Test":"TestA",`+
+			`"Key":"destination.files","Value":"a backup"}`+"\n", 2) + pass, 0, "go: 2 of files: a backup"},
 		{"nothing ran", "", 1, "0 passed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

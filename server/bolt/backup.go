@@ -47,7 +47,7 @@ const (
 )
 
 // kept are the files of a data directory, in the order in which they are
-// restored.
+// copied.
 func kept() []keptFile {
 	return []keptFile{{"trust.bolt", trustSchema()}, {"fhir.bolt", fhirSchema}}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -73,10 +74,10 @@ func replaceAll(
 	}
 
 	stamp := ".replaced-" + now.UTC().Format("20060102T150405.000Z")
-	for _, k := range kept() {
+	for _, k := range slices.Backward(kept()) { // that with the record of the restore first
 		path := filepath.Join(data, k.name)
 		if err := os.Link(path, path+stamp); err == nil {
-			replaced = append(replaced, path+stamp)
+			replaced = slices.Insert(replaced, 0, path+stamp)
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return replaced, &Error{
 				Path:    path,

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"fhirdest.example/server/bolt"
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/people"
 	"fhirdest.example/server/people/users"
@@ -30,16 +29,13 @@ func (e *env) signInElsewhere(b *browser, at time.Time) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	store, err := bolt.OpenTrust(filepath.Join(e.Dir, "data", "trust.bolt"), bolt.Options{})
-	if err != nil {
-		e.t.Fatal(err)
-	}
+	stores := e.Stores()
 
 	service, err := people.New(people.Config{
 		Issuer:  site,
 		Users:   func() *users.Directory { return directory },
-		Store:   store.People(),
-		Records: store,
+		Store:   stores.Trust.People(),
+		Records: stores.Trust,
 		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Now:     e.Now,
 	})
@@ -63,7 +59,7 @@ func (e *env) signInElsewhere(b *browser, at time.Time) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	if err := store.Close(); err != nil {
+	if err := stores.Close(); err != nil {
 		e.t.Fatal(err)
 	}
 

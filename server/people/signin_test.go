@@ -229,7 +229,11 @@ func (b *browser) from(e *env, address string) {
 //
 // Covers: case 276
 func TestBruteForce(t *testing.T) {
-	e := newEnv(t, func(w *servertest.Env) { w.Config.Rates.SignInsPerAddress = 25 })
+	e := newEnv(
+		t,
+		servertest.Alone("each destination counts guesses for itself, by address"),
+		func(w *servertest.Env) { w.Config.Rates.SignInsPerAddress = 25 },
+	)
 	known := e.browser()
 	known.open(site + "/signin")
 	known.signIn("alice")
@@ -333,7 +337,7 @@ func TestSignInEndsFormerSession(t *testing.T) {
 // Guesses at the destination and in sessions of its lab are counted together: whoever
 // opens another session has no more of them.
 func TestGuessesInSessionsCount(t *testing.T) {
-	e := newEnv(t, servertest.Lab)
+	e := newEnv(t, servertest.Lab, servertest.Alone("the lab is one destination's"))
 	limited := 0
 	for range 4 {
 		s := e.OpenLab(lab.OpenRequest{})

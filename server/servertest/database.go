@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
+	"fhirdest.example/server/engine"
 	"fhirdest.example/server/lab"
 	"fhirdest.example/server/postgres"
 	"fhirdest.example/server/postgres/postgrestest"
@@ -34,6 +35,47 @@ func Database(w *Env) {
 	w.Config.Postgres.Name = "a"
 }
 
+// OnFiles has the destination's stores in files, whatever DESTINATION_STORE asks for, in a
+// test of what only files have: a change of an Env for Start. The run of the tests counts
+// those who ask for it.
+func OnFiles(reason string) func(*Env) {
+	return func(w *Env) {
+		w.tb.Helper()
+		if onDatabase {
+			w.tb.Attr("destination.files", reason)
+		}
+		w.Config.Data = "data"
+		w.Config.Postgres.Name = ""
+	}
+}
+
+// Alone has no second destination answer in turn, whatever DESTINATION_STORE asks for, in a
+// test of what each destination has for itself. It is counted as OnFiles is.
+func Alone(reason string) func(*Env) {
+	return func(w *Env) {
+		w.tb.Helper()
+		if inTurn {
+			w.tb.Attr("destination.alone", reason)
+		}
+		w.alone = true
+	}
+}
+
+// Stores opens the stores of the Env's destination, which must not run.
+func (w *Env) Stores() engine.Stores {
+	w.tb.Helper()
+	settings := engine.Settings{Data: filepath.Join(w.Dir, w.Config.Data)}
+	if postgres.IsURL(w.Config.Data) {
+		settings = engine.Settings{Database: postgres.Config{
+			URL:  w.Config.Data,
+			Name: w.Config.Postgres.Name,
+		}}
+	}
+	s, err := engine.Of(settings).Open(w.tb.Context())
+	w.must(err)
+	return s
+}
+
 // labDirectory has the sessions of a lab in files, which a database has no place for.
 func (w *Env) labDirectory() {
 	if w.Config.Lab != nil && postgres.IsURL(w.Config.Data) && w.Config.Lab.Data == "" {
@@ -53,6 +95,9 @@ func (d *Destination) Beside() *Destination {
 
 	w := *d.Env
 	w.Config.Postgres.Name = "b"
+	if d.second != nil {
+		w.Config.Postgres.Name = "c"
+	}
 	w.Config.Lab = (*lab.Settings)(nil)
 	w.Config.Evidence = ""
 	if w.Config.Admin.Health != "" {

@@ -81,7 +81,7 @@ func Start(tb testing.TB, change ...func(*Env)) *Destination {
 func (w *Env) Start(l net.Listener) *Destination {
 	w.tb.Helper()
 	w.labDirectory()
-	if !inTurn || w.Config.TLS.ClientCA != "" || !postgres.IsURL(w.Config.Data) {
+	if !inTurn || w.alone || w.Config.TLS.ClientCA != "" || !postgres.IsURL(w.Config.Data) {
 		return w.start(l)
 	}
 	d := w.start(w.socket())

@@ -35,6 +35,7 @@ type Env struct {
 	Now    func() time.Time // the destination's clock
 
 	tb    testing.TB
+	alone bool // see Alone
 	names map[*certs.Community]string
 }
 
