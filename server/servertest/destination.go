@@ -89,8 +89,8 @@ func (w *Env) Start(l net.Listener) *Destination {
 	return d
 }
 
-// Restart stops the destination and starts it again at its address, which nobody else
-// can have meanwhile.
+// Restart stops the destination, unless it is stopped, and starts it again at its address.
+// Nobody else can have that meanwhile, unless it is stopped.
 func (d *Destination) Restart() *Destination {
 	d.tb.Helper()
 	l := d.keepAddress()
@@ -101,6 +101,11 @@ func (d *Destination) Restart() *Destination {
 // keepAddress returns another listener at the destination's address.
 func (d *Destination) keepAddress() net.Listener {
 	d.tb.Helper()
+	if d.stop == nil {
+		l, err := net.Listen("tcp", d.Addr)
+		d.must(err)
+		return l
+	}
 	f, err := d.listener.(*net.TCPListener).File()
 	d.must(err)
 	defer f.Close()
