@@ -361,16 +361,26 @@ func (s source) Having(ctx context.Context, c search.Clause, f func(doc uint64) 
 }
 
 func (s source) Prepare(ctx context.Context, clauses []search.Clause) error {
-	ahead, ok := s.Snapshot.(Ahead)
-	if !ok {
+	store := aheadOf(s.Snapshot)
+	if store == nil {
 		return nil
 	}
+	return store.ReadAhead(ctx, termsOf(clauses))
+}
 
-	var terms [][]byte
+func termsOf(clauses []search.Clause) (terms [][]byte) {
 	for i := range clauses {
 		terms = clauses[i].AppendTerms(terms)
 	}
-	return ahead.ReadAhead(ctx, terms)
+	return terms
+}
+
+// expect notes that a request is about resources of some patients, and that the first n
+// above a number of those that it finds are shown.
+func expect(sn Snapshot, r *request, patients []string, after uint64, n int) {
+	if store := aheadOf(sn); store != nil {
+		store.Expect(termsOf(r.access.Ahead(patients)), after, n)
+	}
 }
 
 func (s source) State() any {

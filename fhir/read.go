@@ -43,6 +43,9 @@ func gone(e Entry) error {
 
 // read answers GET [base]/Type/id (R4 http 3.1.0.2).
 func (s *reader) read(sn Snapshot, r *request) (*response, error) {
+	if r.path[0] == "Patient" {
+		expect(sn, r, r.path[1:2], 0, 0)
+	}
 	e, err := r.find(sn, scope.Read, r.path[0], r.path[1])
 	if err != nil {
 		return nil, err

@@ -129,6 +129,12 @@ func (s *reader) searchAt(sn Snapshot, r *request, at lookup) (*response, error)
 	}
 
 	q.Clauses = append(q.Clauses, at.also...)
+	if after, forward := mark.after(); forward && len(q.Sort) == 0 && q.Summary != "count" {
+		expect(sn, r, q.Patients(), after, q.Count)
+	} else {
+		expect(sn, r, q.Patients(), 0, 0)
+	}
+
 	f := r.access.Restrict(r.ctx, sn, source{sn})
 	p, err := s.findPage(f, q, mark)
 	if err != nil {

@@ -86,13 +86,15 @@ func (s *snapshot) Search(
 	return store.Search(ctx, q, filter)
 }
 
-// ReadAhead implements Ahead where the store does.
-func (s *snapshot) ReadAhead(ctx context.Context, terms [][]byte) error {
-	store, ok := s.Resources.(Ahead)
-	if !ok {
-		return nil
+// aheadOf returns the store of a state where that reads ahead; else nil.
+func aheadOf(sn Snapshot) (store Ahead) {
+	switch sn := sn.(type) {
+	case *snapshot:
+		store, _ = sn.Resources.(Ahead)
+	case *change:
+		store, _ = sn.Resources.(Ahead)
 	}
-	return store.ReadAhead(ctx, terms)
+	return store
 }
 
 func (s *snapshot) Lookup(ctx context.Context, typ, id string) (uint64, bool, error) {

@@ -92,6 +92,10 @@ type Ahead interface {
 	// about what has them. It changes nothing that these return, and reads a bounded
 	// part of it.
 	ReadAhead(ctx context.Context, terms [][]byte) error
+	// Expect has the same read together with what is asked for first. Entries will
+	// also be asked about the first n, above a number, of the resources that Terms is
+	// asked about.
+	Expect(terms [][]byte, after uint64, n int)
 }
 
 // AuditReader reads the audit records in one state of a store. Errors, ok and ctx

@@ -40,6 +40,25 @@ type Screen interface {
 	) ([]uint64, error)
 }
 
+// Preparer is a Rule that reads further resources of the patients to whom a resource
+// belongs.
+type Preparer interface {
+	Rule
+	// Ahead returns the clauses of these resources.
+	Ahead(patients []string) []search.Clause
+}
+
+// Ahead returns the clauses of what the rules will read to decide about resources of
+// some patients.
+func (r *Reader) Ahead(patients []string) (all []search.Clause) {
+	for _, rule := range r.rules {
+		if p, ok := rule.(Preparer); ok {
+			all = append(all, p.Ahead(patients)...)
+		}
+	}
+	return all
+}
+
 // screen returns those of docs that every Screen among the rules allows.
 func (r *Reader) screen(
 	ctx context.Context, ix search.Index, src Source, typ string, docs []uint64,

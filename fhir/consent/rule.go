@@ -439,6 +439,14 @@ func (s *store) InForce(ctx context.Context, patient string, limit int) ([]*Cons
 	return all, nil
 }
 
+// Ahead implements access.Preparer.
+func (r *Rule) Ahead(patients []string) (all []search.Clause) {
+	for _, patient := range patients {
+		all = append(all, consentsOf(patient))
+	}
+	return all
+}
+
 // consentsOf is the clause of the Consents of a patient.
 func consentsOf(patient string) search.Clause {
 	of, _ := search.InCompartment("Patient", patient, "Consent")

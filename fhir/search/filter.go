@@ -156,6 +156,27 @@ func Patients(typ string, t Terms, f func(id []byte)) {
 	}
 }
 
+// Patients returns the ids of the patients to whose compartments a clause limits the
+// resources that are searched for.
+func (q *Query) Patients() (ids []string) {
+	if len(q.Types) != 1 {
+		return nil
+	}
+
+	for i := range q.Clauses {
+		if q.Clauses[i].not {
+			continue
+		}
+		for _, term := range q.Clauses[i].AppendTerms(nil) {
+			one := append(binary.AppendUvarint(nil, uint64(len(term))), term...)
+			Patients(q.Types[0], one, func(id []byte) {
+				ids = append(ids, string(id))
+			})
+		}
+	}
+	return ids
+}
+
 // toPatient ends the value of a reference to a patient.
 var toPatient = []byte(sep + "Patient")
 

@@ -118,6 +118,7 @@ func (c Config) parse(schema string) (*pgxpool.Config, error) {
 // database is the connections of one store.
 type database struct {
 	pool   *pgxpool.Pool
+	parked parking // of its connections
 	schema string
 	health *health
 	// probing is closed with the pool; nil: others use it, too.

@@ -74,7 +74,7 @@ func (s *FHIR) latest(ctx context.Context) (n numbers, err error) {
 	ctx, cancel := context.WithTimeout(ctx, roundTrip)
 	defer cancel()
 	err = s.db.again(func() error {
-		conn, err := s.db.pool.Acquire(ctx)
+		conn, err := s.db.acquire(ctx)
 		if err != nil {
 			return err
 		}

@@ -411,70 +411,101 @@ const (
 
 // ReadAhead implements fhir.Ahead. It is one round trip, or none when all is kept.
 func (s *state) ReadAhead(ctx context.Context, terms [][]byte) error {
-	var ask [][]byte
-	var docs []int64
+	a := newAhead(s, terms)
+	b := &pgx.Batch{}
+	a.queue(b)
+	if b.Len() == 0 {
+		return nil
+	}
+
+	err := s.read(ctx, b)
+	if err == nil {
+		a.keep(s)
+	}
+	return err
+}
+
+// Expect implements fhir.Ahead.
+func (s *state) Expect(terms [][]byte, after uint64, n int) {
+	s.expected = terms
+	s.shown = shown{
+		after: after,
+		n:     n,
+	}
+}
+
+// ahead is what is read before it is asked for.
+type ahead struct {
+	terms [][]byte // of which the resources are not known
+	docs  []int64  // resources that are not known
+
+	lists   [][]int64 // resources of each of terms
+	entries []fhir.Entry
+}
+
+func newAhead(s *state, terms [][]byte) *ahead {
+	a := &ahead{}
 	for _, term := range terms {
+		if _, ok := s.ahead[rangeOf(term).key()]; ok {
+			continue
+		}
+
 		kept := s.store.cache.list(s.base, rangeOf(term))
 		if kept == nil {
-			ask = append(ask, term)
+			a.terms = append(a.terms, term)
 			continue
 		}
 		for _, row := range kept.rows[:min(aheadDocs, len(kept.rows))] {
 			if _, ok := s.known(row.doc); !ok {
-				docs = append(docs, int64(row.doc))
+				a.docs = append(a.docs, int64(row.doc))
 			}
 		}
 	}
-	if len(ask)+len(docs) == 0 {
-		return nil
+	return a
+}
+
+// queue queues what reads the lists of the terms, and with them the first resources of
+// each.
+func (a *ahead) queue(b *pgx.Batch) {
+	if len(a.terms) > 0 {
+		queueRows(b, func(rows pgx.Rows) error {
+			var docs []int64
+			err := rows.Scan(&docs)
+			a.lists = append(a.lists, docs)
+			return err
+		}, "select array(select doc from term where term = t order by doc limit $2) "+
+			"from unnest($1::bytea[]) with ordinality as asked (t, i) order by i", a.terms, fewDocs)
+	}
+	if len(a.terms)+len(a.docs) == 0 {
+		return
 	}
 
-	lists, entries, err := readAhead(ctx, s, ask, docs)
-	if err != nil {
+	queueRows(b, func(rows pgx.Rows) error {
+		e, err := scanEntry(rows)
+		a.entries = append(a.entries, e)
 		return err
-	}
-	for _, e := range entries {
+	}, "select "+entryColumns+" from doc where doc = any(array("+
+		"select d from unnest($1::bytea[]) as t, "+
+		"lateral (select doc as d from term where term = t order by doc limit $3) as first) || $2) "+
+		"and octet_length(body) <= $4", a.terms, a.docs, aheadDocs, aheadBody)
+}
+
+// keep keeps what was read.
+func (a *ahead) keep(s *state) {
+	for _, e := range a.entries {
 		s.keep(e)
 	}
 
 	if s.ahead == nil {
 		s.ahead = map[string][]indexRow{}
 	}
-	for i, rows := range lists {
-		h := &head{indexRange: rangeOf(ask[i])}
-		h.add(rows)
-		h.keep(s, len(rows) < fewDocs)
-		if len(rows) < fewDocs {
-			s.ahead[h.key()] = rows
+	for i, docs := range a.lists {
+		h := &head{indexRange: rangeOf(a.terms[i])}
+		h.add(rowsOf(bytes.Clone(a.terms[i]), docs))
+		all := len(docs) < fewDocs
+		h.keep(s, all)
+		if all {
+			s.ahead[h.key()] = h.rows
 		}
 	}
-	return nil
-}
-
-// readAhead reads the lists of terms, and with them the first resources of each and
-// those in docs.
-func readAhead(
-	ctx context.Context, s *state, terms [][]byte, docs []int64,
-) (lists [][]indexRow, entries []fhir.Entry, err error) {
-	b := &pgx.Batch{}
-	if len(terms) > 0 {
-		queueRows(b, func(rows pgx.Rows) error {
-			var docs []int64
-			err := rows.Scan(&docs)
-			lists = append(lists, rowsOf(bytes.Clone(terms[len(lists)]), docs))
-			return err
-		}, "select array(select doc from term where term = t order by doc limit $2) "+
-			"from unnest($1::bytea[]) with ordinality as asked (t, i) order by i", terms, fewDocs)
-	}
-
-	queueRows(b, func(rows pgx.Rows) error {
-		e, err := scanEntry(rows)
-		entries = append(entries, e)
-		return err
-	}, "select "+entryColumns+" from doc where doc = any(array("+
-		"select d from unnest($1::bytea[]) as t, "+
-		"lateral (select doc as d from term where term = t order by doc limit $3) as first) || $2) "+
-		"and octet_length(body) <= $4", terms, docs, aheadDocs, aheadBody)
-	err = s.read(ctx, b)
-	return lists, entries, err
 }

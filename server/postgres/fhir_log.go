@@ -36,7 +36,7 @@ const changesAtOnce = 64
 func (s *state) Changes(
 	ctx context.Context, typ string, before uint64, f func(seq, doc, version uint64) bool,
 ) error {
-	if !s.eachNewChange(typ, before, f) {
+	if !s.changing.eachChange(typ, before, f) {
 		return nil
 	}
 
@@ -57,14 +57,15 @@ func (s *state) Changes(
 	}
 }
 
-// eachNewChange calls f with the changes of this transaction.
-func (s *state) eachNewChange(
+// eachChange calls f with the changes of a transaction; there are none when it only
+// reads.
+func (p *pending) eachChange(
 	typ string, before uint64, f func(seq, doc, version uint64) bool,
 ) bool {
-	if s.changing == nil {
+	if p == nil {
 		return true
 	}
-	for _, l := range slices.Backward(s.changing.changes) {
+	for _, l := range slices.Backward(p.changes) {
 		if typ != "" && l.typ != typ || before > 0 && l.seq >= before {
 			continue
 		}

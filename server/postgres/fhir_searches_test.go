@@ -276,8 +276,8 @@ func (w *searched) shape(typ string, values url.Values) {
 	if w.rnd.IntN(10) == 0 {
 		values.Set("_summary", w.pick("count", "true", "text"))
 	}
-	if w.rnd.IntN(3) == 0 {
-		values.Set("_total", "accurate")
+	if w.rnd.IntN(2) == 0 {
+		values.Set("_total", w.pick("accurate", "none"))
 	}
 }
 

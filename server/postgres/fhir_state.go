@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -23,6 +24,9 @@ type state struct {
 	moved  bool    // what was used is not right in the transaction's state
 	recent map[uint64]fhir.Entry
 	ahead  map[string][]indexRow // see ReadAhead
+
+	expected [][]byte // terms that are asked for next: see Expect
+	shown    shown
 
 	settings map[string][]byte // that were read; nil: there is none
 }
@@ -94,7 +98,18 @@ func (s *state) read(ctx context.Context, b *pgx.Batch) error {
 	if s.changing != nil {
 		ctx = context.WithoutCancel(ctx)
 	}
-	return s.send(ctx, b)
+	if len(s.expected) == 0 {
+		return s.send(ctx, b)
+	}
+
+	a := newAhead(s, s.expected)
+	s.expected = nil
+	a.queue(b)
+	err := s.send(ctx, b)
+	if err == nil {
+		a.keep(s)
+	}
+	return err
 }
 
 func queueRows(b *pgx.Batch, f func(pgx.Rows) error, sql string, args ...any) {
@@ -328,17 +343,45 @@ func (s *state) readTerms(
 	}
 
 	var all []fhir.Entry
+	from, to := s.shown.of(ask)
 	err := s.ask(ctx, func(rows pgx.Rows) error {
-		var e fhir.Entry
-		err := rows.Scan(&e.Doc, &e.ID, (*[]byte)(&e.Terms))
+		e, err := scanEntry(rows)
 		all = append(all, e)
 		return err
-	}, "select doc, id, terms from doc where doc = any($1)", ask)
+	}, "select doc, version, updated, method, deleted, type, id, terms, "+
+		"case when doc between $2 and $3 then body end from doc where doc = any($1)", ask, from, to)
 	for _, e := range all {
 		read[e.Doc] = e
-		s.store.cache.keepTerms(s.base, e.Doc, e.ID, e.Terms)
+		if doc := int64(e.Doc); doc >= from && doc <= to {
+			s.keep(e)
+		} else {
+			s.store.cache.keepTerms(s.base, e.Doc, e.ID, e.Terms)
+		}
 	}
 	return err
+}
+
+// shown is which of the resources that a search finds are shown: the first n above a
+// number.
+type shown struct {
+	after uint64
+	n     int
+}
+
+// of returns the first and last of some resources that are among those, and forgets
+// them.
+func (sh *shown) of(docs []int64) (from, to int64) {
+	n := min(sh.n, fewEntries)
+	if n == 0 || !slices.IsSorted(docs) {
+		return 1, 0
+	}
+
+	at, _ := slices.BinarySearch(docs, int64(sh.after)+1)
+	sh.n = 0
+	if at == len(docs) {
+		return 1, 0
+	}
+	return docs[at], docs[min(at+n, len(docs))-1]
 }
 
 // Version implements fhir.Resources.
