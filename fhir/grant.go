@@ -383,6 +383,15 @@ func expect(sn Snapshot, r *request, patients []string, after uint64, n int) {
 	}
 }
 
+// LastChange implements consent.Dated.
+func (s source) LastChange(ctx context.Context, typ string) uint64 {
+	dated, ok := s.Snapshot.(Dated)
+	if !ok {
+		return 0
+	}
+	return dated.LastChange(ctx, typ)
+}
+
 func (s source) State() any {
 	if _, changing := s.Snapshot.(Change); changing {
 		return nil

@@ -97,6 +97,15 @@ func aheadOf(sn Snapshot) (store Ahead) {
 	return store
 }
 
+// LastChange implements Dated where the store does.
+func (s *snapshot) LastChange(ctx context.Context, typ string) uint64 {
+	store, ok := s.Resources.(Dated)
+	if !ok {
+		return 0
+	}
+	return store.LastChange(ctx, typ)
+}
+
 func (s *snapshot) Lookup(ctx context.Context, typ, id string) (uint64, bool, error) {
 	if typ != "AuditEvent" {
 		return s.Resources.Lookup(ctx, typ, id)

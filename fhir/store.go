@@ -98,6 +98,13 @@ type Ahead interface {
 	Expect(terms [][]byte, after uint64, n int)
 }
 
+// Dated is what Resources may be besides: those of a store that finds with little work
+// how far its log of changes reaches.
+type Dated interface {
+	// LastChange is that of consent.Dated.
+	LastChange(ctx context.Context, typ string) uint64
+}
+
 // AuditReader reads the audit records in one state of a store. Errors, ok and ctx
 // are as in Snapshot.
 type AuditReader interface {

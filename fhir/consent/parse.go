@@ -48,6 +48,7 @@ type Consent struct {
 	base       Outcome
 	root       *rule
 	unclear    string // why it cannot be understood; empty: it can
+	form       form   // all that it decides, without whose it is
 }
 
 // rule is one provision.
@@ -140,7 +141,17 @@ func Parse(root *tree.Value, updated time.Time, bases search.Bases) *Consent {
 	case p.rules > maxRules:
 		c.unclear = fmt.Sprintf("it has more than %d provisions", maxRules)
 	}
+
+	c.form = formOf(c, raw(root.Get("policyRule")), raw(root.Get("provision")))
 	return c
+}
+
+// raw returns an element as it is written; "" for none.
+func raw(v *tree.Value) string {
+	if v == nil {
+		return ""
+	}
+	return v.Raw
 }
 
 // ofPrivacy reports whether the scope is that of consents to the use of data. One

@@ -178,7 +178,12 @@ func (r *Rule) isIdle(ctx context.Context, src access.Source) (bool, error) {
 	}
 
 	idle := len(r.Policy.Denied) == 0
+	active, ok := false, false
 	if idle {
+		active, ok = r.decider.Store.(*store).anyActive(ctx)
+		idle = !active
+	}
+	if idle && !ok {
 		err := src.Having(ctx, activeConsents(), func(uint64) bool {
 			idle = false
 			return false
@@ -373,6 +378,9 @@ type store struct {
 	src   access.Source
 	bases search.Bases
 	cache *Cache
+
+	dated  bool   // number is that of the last change of a Consent
+	number uint64 // 0: not known
 }
 
 // maxLooked bounds the Consents of one patient that are read to find those in force.
@@ -391,8 +399,17 @@ func tooMuch(patient, why string) []*Consent {
 	}}
 }
 
+// tooLong is tooMuch where the active ones have more than maxRead bytes.
+func tooLong(patient string) []*Consent {
+	return tooMuch(patient, fmt.Sprintf("those of the patient have more than %d bytes", maxRead))
+}
+
 // InForce implements Store.
 func (s *store) InForce(ctx context.Context, patient string, limit int) ([]*Consent, error) {
+	if all, ok := s.ofPatient(ctx, patient); ok {
+		return inForce(patient, all, limit), nil
+	}
+
 	of := consentsOf(patient)
 	if err := s.src.Prepare(ctx, []search.Clause{of}); err != nil {
 		return nil, err
@@ -434,7 +451,7 @@ func (s *store) InForce(ctx context.Context, patient string, limit int) ([]*Cons
 	case err != nil || failed != nil:
 		return nil, cmp.Or(failed, err)
 	case size > maxRead:
-		return tooMuch(patient, fmt.Sprintf("those of the patient have more than %d bytes", maxRead)), nil
+		return tooLong(patient), nil
 	}
 	return all, nil
 }
@@ -486,11 +503,13 @@ const (
 	maxCachedBody = 16 << 10
 )
 
-// Cache keeps Consents compiled, by the very bytes that they were made of: it cannot
-// be out of date. The zero value is empty; nil keeps nothing.
+// Cache keeps Consents compiled, by the very bytes that they were made of, and all of a
+// store by the number of their last change: it cannot be out of date. The zero value is empty; nil keeps nothing.
 type Cache struct {
 	mu   sync.Mutex
 	docs map[uint64]cached
+
+	known known
 }
 
 // cached is a Consent with what it was made of; compiled is nil for one that is not

@@ -11,7 +11,7 @@ import (
 )
 
 // manyFound is how many resources a search must have found for it to be worth while
-// to look at the Consents first.
+// to read the Consents first, where they are not known.
 const manyFound = 96
 
 // Screen implements access.Screen.
@@ -25,10 +25,6 @@ func (r *Rule) Screen(
 	r.follow(src)
 	if idle, err := r.isIdle(ctx, src); err != nil || idle {
 		return docs, err
-	}
-
-	if len(docs) < manyFound {
-		return r.each(ctx, ix, src, p, typ, docs)
 	}
 
 	limited, known, err := r.limited(ctx, ix, src, p, typ, len(docs)/2)
@@ -179,11 +175,19 @@ func (r *Rule) limited(
 }
 
 // limiting returns the patients who have a Consent in force that may deny one of the
-// actions, whatever the resource is. known is false where more than most Consents are
-// active.
+// actions, whatever the resource is. known is false where that may be more than most,
+// or would be found out by reading more than most Consents.
 func (r *Rule) limiting(
 	ctx context.Context, src access.Source, actions []Action, most int,
 ) (patients []string, known bool, err error) {
+	st := r.decider.Store.(*store)
+	if forms, ok := st.forms(ctx); ok {
+		return r.limitingForms(ctx, st, forms, actions, most)
+	}
+	if most < manyFound/2 {
+		return nil, false, nil
+	}
+
 	var active []uint64
 	err = src.Having(ctx, activeConsents(), func(doc uint64) bool {
 		active = append(active, doc)
@@ -193,7 +197,6 @@ func (r *Rule) limiting(
 		return nil, false, err
 	}
 
-	st := r.decider.Store.(*store)
 	of := map[string]int{}
 	var failed error
 	err = src.Resources(ctx, active, func(v access.Resource) bool {
@@ -221,6 +224,25 @@ func (r *Rule) limiting(
 	}
 
 	return patients, true, nil
+}
+
+// limitingForms is limiting where one Consent of each form is known.
+func (r *Rule) limitingForms(
+	ctx context.Context, st *store, all []*Consent, actions []Action, most int,
+) (patients []string, known bool, err error) {
+	var denying []form
+	for _, c := range all {
+		denies, err := r.decider.mayDeny(ctx, c, actions)
+		if err != nil {
+			return nil, false, err
+		}
+		if denies {
+			denying = append(denying, c.form)
+		}
+	}
+
+	patients, known = st.having(ctx, denying, most)
+	return patients, known, nil
 }
 
 // mayDeny reports whether there may be a resource on which a Consent denies the party

@@ -37,6 +37,25 @@ func (s *state) Changes(
 	}
 }
 
+// LastChange implements fhir.Dated. A log that is damaged is a matter of those who
+// read it.
+func (s *state) LastChange(_ context.Context, typ string) uint64 {
+	logs := s.in(logTable)
+	b := logs.Bucket.Bucket([]byte(typ))
+	if b == nil {
+		return 0
+	}
+
+	h := head{
+		cursor: b.Cursor(),
+		log:    table{logs.within([]byte(typ)), b, s},
+	}
+	if err := h.seek(0); err != nil {
+		return 0
+	}
+	return h.seq
+}
+
 // head is the next change of one type's log, going back.
 type head struct {
 	cursor            *bbolt.Cursor

@@ -109,7 +109,7 @@ func (s *state) isIdentity(key []byte) bool {
 // current reads a resource's current version; ok is false when "docs" has no
 // such number, as for the number of a record.
 func (s *state) current(doc uint64) (e fhir.Entry, ok bool, err error) {
-	rd := s.reader()
+	rd := newDocReader(s)
 	return rd.current(doc)
 }
 
@@ -122,7 +122,7 @@ type docReader struct {
 	last   uint64 // the row at which the cursor is; 0: none
 }
 
-func (s *state) reader() docReader {
+func newDocReader(s *state) docReader {
 	docs := s.in(docsTable)
 	return docReader{
 		state:  s,
@@ -202,7 +202,7 @@ func (s *state) Lost(doc uint64) error {
 func (s *state) Entries(
 	_ context.Context, docs []uint64, f func(fhir.Entry) bool,
 ) (int, error) {
-	rd := s.reader()
+	rd := newDocReader(s)
 	for n, doc := range docs {
 		e, ok, err := rd.current(doc)
 		if !ok || err != nil {

@@ -1,0 +1,364 @@
+package consent
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"maps"
+	"slices"
+	"sync"
+
+	"fhirdest.example/fhir/access"
+	"fhirdest.example/fhir/search"
+)
+
+// Dated is what an access.Source may be besides: one that finds with little work how
+// far its log of changes reaches. The number of the last change of a Consent identifies
+// what all Consents are in a committed state: it is never given to two states.
+type Dated interface {
+	// LastChange returns the number of the last change of a resource of a type, those
+	// of a state that is being changed included; 0 where there is none, or that is not
+	// known.
+	LastChange(ctx context.Context, typ string) uint64
+	// Changes calls f with every change of a resource of a type, the last one first,
+	// until f returns false.
+	Changes(ctx context.Context, typ string, before uint64, f func(number, doc, version uint64) bool) error
+}
+
+// Bounds of what is known: of the Consents of a store, in force or not, of the bodies of
+// those that are active, in bytes, of the changes that are followed at once, and of the
+// forms that are asked about for one search.
+const (
+	maxKnown     = maxLooked
+	maxKnownSize = 16 << 20
+	maxFollowed  = 8 * maxKnown
+	maxForms     = 64
+)
+
+// known has all Consents of a store, compiled, as they are after one change of a
+// Consent. A state of the store after another change does not use it. So most requests
+// read no Consent, and find out in one step that none denies them anything.
+type known struct {
+	mu      sync.Mutex // guards all below
+	at      uint64     // number of the change; 0: nothing is known yet
+	over    bool       // there were more than are kept: nothing is known any more
+	active  int        // how many are
+	size    int        // of their bodies
+	docs    map[uint64]*standing
+	of      map[string][]*standing // by patient: the active ones in their record, by their numbers
+	crowded map[string]bool        // patients with more than are evaluated
+	forms   map[form]*sameForm
+}
+
+// standing is a Consent in the store.
+type standing struct {
+	doc      uint64
+	active   bool
+	size     int // of its body
+	patients []string
+	compiled *Consent // nil for one that decides nothing
+}
+
+// form identifies all that a Consent decides, whoever's it is; the zero form is that of
+// one which can deny nothing.
+type form [sha256.Size]byte
+
+// sameForm are the Consents of one form.
+type sameForm struct {
+	one      *Consent
+	patients map[string]int // how many each has
+}
+
+// formOf returns the form of a compiled Consent, which was made of these parts.
+func formOf(c *Consent, parts ...string) form {
+	if c.unclear == "" && c.base != Deny && (c.root == nil || c.root.onlyPermits()) {
+		return form{}
+	}
+
+	h := sha256.New()
+	for _, part := range append(parts, c.unclear) {
+		h.Write(append([]byte(part), 0))
+	}
+	return form(h.Sum(nil))
+}
+
+// onlyPermits reports whether neither a rule nor an exception to it can deny anything.
+func (r *rule) onlyPermits() bool {
+	return r.outcome == Permit && !r.unclear && !slices.ContainsFunc(r.rules, func(below *rule) bool {
+		return !below.onlyPermits()
+	})
+}
+
+// knows locks what is known of the Consents, if that is of the state of s, and brings
+// it there before if it is behind. The caller unlocks it.
+func (s *store) knows(ctx context.Context) (*known, bool) {
+	dated, ok := s.src.(Dated)
+	if !ok || s.cache == nil {
+		return nil, false
+	}
+
+	if !s.dated {
+		s.number = dated.LastChange(ctx, "Consent")
+		s.dated = true
+	}
+	if s.number == 0 {
+		return nil, false
+	}
+
+	k := &s.cache.known
+	k.mu.Lock()
+	if k.at < s.number && !k.over && s.src.State() != nil {
+		k.follow(ctx, s, dated, s.number)
+	}
+	if k.at != s.number || k.over {
+		k.mu.Unlock()
+		return nil, false
+	}
+
+	return k, true
+}
+
+// follow brings what is known to a committed state, by the changes since. If it fails,
+// nothing is known until the next attempt.
+func (k *known) follow(ctx context.Context, s *store, dated Dated, number uint64) {
+	if k.at == 0 {
+		k.forget()
+	}
+
+	changed := map[uint64]bool{}
+	n := 0
+	err := dated.Changes(ctx, "Consent", 0, func(at, doc, _ uint64) bool {
+		if at <= k.at {
+			return false
+		}
+		changed[doc] = true
+		n++
+		return n <= maxFollowed
+	})
+
+	for _, doc := range slices.Sorted(maps.Keys(changed)) {
+		if err != nil || n > maxFollowed || len(k.docs) > maxKnown || k.size > maxKnownSize {
+			break
+		}
+		var v access.Resource
+		if v, err = s.src.Resource(ctx, doc); err == nil {
+			err = k.put(s, v)
+		}
+	}
+
+	k.over = n > maxFollowed || len(k.docs) > maxKnown || k.size > maxKnownSize
+	k.at = number
+	if err != nil || k.over {
+		k.forget()
+	}
+}
+
+// forget empties what is known.
+func (k *known) forget() {
+	k.at = 0
+	k.active = 0
+	k.size = 0
+	k.docs = map[uint64]*standing{}
+	k.of = map[string][]*standing{}
+	k.crowded = map[string]bool{}
+	k.forms = map[form]*sameForm{}
+}
+
+// put puts the current version of a Consent in the place of the one before.
+func (k *known) put(s *store, v access.Resource) error {
+	k.remove(v.Doc)
+	if v.Deleted {
+		return nil
+	}
+
+	c := &standing{
+		doc:    v.Doc,
+		active: search.Filter{}.Or([]search.Clause{activeConsents()}).Passes(v.ID, v.Terms),
+		size:   len(v.Body),
+	}
+	k.docs[v.Doc] = c
+	if !c.active {
+		return nil
+	}
+
+	var err error
+	if c.compiled, err = s.compiled(v); err != nil {
+		return err
+	}
+
+	k.active++
+	k.size += c.size
+	search.Patients("Consent", v.Terms, func(id []byte) {
+		if !slices.Contains(c.patients, string(id)) {
+			c.patients = append(c.patients, string(id))
+		}
+	})
+
+	k.add(c)
+	return nil
+}
+
+// add lists an active Consent under its patients, and under its form. Lists are made
+// anew: others may be going through them.
+func (k *known) add(c *standing) {
+	for _, patient := range c.patients {
+		all := k.of[patient]
+		at, _ := slices.BinarySearchFunc(all, c.doc, func(o *standing, doc uint64) int {
+			return cmp.Compare(o.doc, doc)
+		})
+		k.list(patient, slices.Insert(slices.Clone(all), at, c))
+	}
+
+	if c.compiled == nil || c.compiled.form == (form{}) {
+		return
+	}
+
+	f := k.forms[c.compiled.form]
+	if f == nil {
+		f = &sameForm{
+			one:      c.compiled,
+			patients: map[string]int{},
+		}
+		k.forms[c.compiled.form] = f
+	}
+
+	f.patients[c.compiled.patient]++
+}
+
+// remove forgets a version of a Consent.
+func (k *known) remove(doc uint64) {
+	c := k.docs[doc]
+	if c == nil {
+		return
+	}
+
+	delete(k.docs, doc)
+	if !c.active {
+		return
+	}
+
+	k.active--
+	k.size -= c.size
+	for _, patient := range c.patients {
+		k.list(patient, slices.DeleteFunc(slices.Clone(k.of[patient]), func(o *standing) bool {
+			return o == c
+		}))
+	}
+
+	if c.compiled == nil || c.compiled.form == (form{}) {
+		return
+	}
+
+	f := k.forms[c.compiled.form]
+	if f.patients[c.compiled.patient]--; f.patients[c.compiled.patient] == 0 {
+		delete(f.patients, c.compiled.patient)
+	}
+	if len(f.patients) == 0 {
+		delete(k.forms, c.compiled.form)
+	}
+}
+
+// list sets the active Consents of a patient.
+func (k *known) list(patient string, all []*standing) {
+	size := 0
+	for _, c := range all {
+		size += c.size
+	}
+
+	delete(k.crowded, patient)
+	if len(all) > maxInForce || size > maxRead {
+		k.crowded[patient] = true
+	}
+	k.of[patient] = all
+	if len(all) == 0 {
+		delete(k.of, patient)
+	}
+}
+
+// ofPatient returns the active Consents in the record of a patient; ok is false where
+// they are not known.
+func (s *store) ofPatient(ctx context.Context, patient string) (all []*standing, ok bool) {
+	k, ok := s.knows(ctx)
+	if !ok {
+		return nil, false
+	}
+	defer k.mu.Unlock()
+	return k.of[patient], true
+}
+
+// inForce returns what InForce does, by all active Consents in the record of a patient.
+func inForce(patient string, active []*standing, limit int) (all []*Consent) {
+	size := 0
+	for _, c := range active {
+		if size += c.size; size > maxRead {
+			return tooLong(patient)
+		}
+
+		if c.compiled != nil && c.compiled.patient == patient {
+			all = append(all, c.compiled)
+		}
+		if len(all) >= limit {
+			break
+		}
+	}
+
+	return all
+}
+
+// anyActive reports whether any Consent is active; ok is false where that is not known.
+func (s *store) anyActive(ctx context.Context) (active, ok bool) {
+	k, ok := s.knows(ctx)
+	if !ok {
+		return false, false
+	}
+	defer k.mu.Unlock()
+	return k.active > 0, true
+}
+
+// forms returns one Consent of each form that may deny something. ok is false where
+// they are not known, or too many.
+func (s *store) forms(ctx context.Context) (all []*Consent, ok bool) {
+	k, ok := s.knows(ctx)
+	if !ok {
+		return nil, false
+	}
+	defer k.mu.Unlock()
+
+	if len(k.forms) > maxForms {
+		return nil, false
+	}
+
+	for _, f := range k.forms {
+		all = append(all, f.one)
+	}
+	return all, true
+}
+
+// having returns the patients who have a Consent of one of some forms, or more Consents
+// than are evaluated. ok is false where they are not known, or more than most.
+func (s *store) having(ctx context.Context, forms []form, most int) (patients []string, ok bool) {
+	k, ok := s.knows(ctx)
+	if !ok {
+		return nil, false
+	}
+	defer k.mu.Unlock()
+
+	all := map[string]bool{}
+	for patient := range k.crowded {
+		all[patient] = true
+		if len(all) > most {
+			return nil, false
+		}
+	}
+
+	for _, f := range forms {
+		for patient := range k.forms[f].patients {
+			all[patient] = true
+			if len(all) > most {
+				return nil, false
+			}
+		}
+	}
+
+	return slices.Collect(maps.Keys(all)), true
+}
