@@ -18,10 +18,25 @@ type Builder struct {
 // builders keep their scratch buffers: every request makes such a resource.
 var builders = sync.Pool{New: func() any {
 	return &Builder{c: collector{
-		arena: make([]byte, 0, 1024),
-		terms: make([][]byte, 0, 32),
+		arena: make([]byte, 0, 4096),
+		terms: make([][]byte, 0, 64),
 	}}
 }}
+
+// maxKeptTerms bounds the scratch buffer of a Builder that is kept, in terms.
+const maxKeptTerms = 1024
+
+// release gives a Builder back, whose terms are packed.
+func (b *Builder) release() {
+	if cap(b.c.terms) > maxKeptTerms {
+		return
+	}
+	b.c = collector{
+		arena: b.c.arena,
+		terms: b.c.terms,
+	}
+	builders.Put(b)
+}
 
 // NewBuilder begins the terms of a resource of typ. The Builder ends with Terms.
 func NewBuilder(typ string, st Stamp) *Builder {
@@ -94,7 +109,7 @@ func (b *Builder) add(param string, parts ...string) {
 
 // Terms returns what was added. The Builder must not be used any more.
 func (b *Builder) Terms() Terms {
-	defer builders.Put(b)
+	defer b.release()
 	slices.SortFunc(b.c.terms, bytes.Compare)
 	return packTerms(b.c.terms)
 }

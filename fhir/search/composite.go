@@ -94,6 +94,7 @@ func (c *collector) part(of *part, v *tree.Value) [][]byte {
 		container: c.container,
 		id:        c.id,
 		most:      maxTerms,
+		arena:     c.arena,
 	}
 
 	p := &Param{Kind: of.kind}
@@ -104,6 +105,7 @@ func (c *collector) part(of *part, v *tree.Value) [][]byte {
 		})
 	}
 
+	c.arena = one.arena
 	return one.terms
 }
 

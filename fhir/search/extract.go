@@ -58,17 +58,20 @@ func (x *Extractor) Extract(typ string, root *tree.Value, st Stamp) (Terms, erro
 func extract(
 	bases Bases, typ string, root *tree.Value, within *container, st Stamp, marks Marks,
 ) (Terms, error) {
-	c := collector{
+	b := builders.Get().(*Builder)
+	defer b.release()
+	b.c = collector{
 		bases:     bases,
 		stamp:     st,
 		marks:     marks,
 		container: within,
 		version:   root.Get("version").Literal(),
 		most:      maxReferences,
-		arena:     make([]byte, 0, 1024),
-		terms:     make([][]byte, 0, 32),
+		arena:     b.c.arena[:0],
+		terms:     b.c.terms[:0],
 	}
 
+	c := &b.c
 	order := tables().order[typ]
 	for _, p := range order.references {
 		c.param(p, root)

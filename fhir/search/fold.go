@@ -34,6 +34,8 @@ const apostrophes = "'’‘ʼ`´′"
 // fold folds text whole.
 func fold(s string) folded {
 	f := folder{}
+	f.spaced.Grow(len(s))
+	f.joined.Grow(len(s))
 	if isASCII(s) {
 		for i := 0; i < len(s); i++ {
 			f.ascii(s[i])
@@ -116,13 +118,18 @@ func (f *folder) letter(r rune) {
 	f.gap = false
 	f.mark = false
 
+	if r < utf8.RuneSelf {
+		f.spaced.WriteByte(byte(r))
+		f.joined.WriteByte(byte(r))
+		return
+	}
 	if plain, ok := letters[r]; ok {
 		f.spaced.WriteString(plain)
 		f.joined.WriteString(plain)
 		return
 	}
 
-	f.marks = f.marks || r >= utf8.RuneSelf
+	f.marks = true
 	f.spaced.WriteRune(r)
 	f.joined.WriteRune(r)
 }
