@@ -2,6 +2,7 @@ package fhir
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -107,6 +108,7 @@ func New(c Config) (*Service, error) {
 		routes: s.routes,
 	}
 	s.describer.statement, err = s.describer.capabilityStatement()
+	s.describer.digest = sha256.Sum256(s.describer.statement)
 	return s, err
 }
 
@@ -151,7 +153,8 @@ type (
 		*core
 		routes    routes
 		statement []byte
-		made      sync.Map // the statement in each form that was asked for
+		digest    [sha256.Size]byte // of the statement
+		made      sync.Map          // the statement in each form that was asked for
 	}
 	// loader fills stores and makes their indexes.
 	loader struct{ *core }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -271,8 +270,7 @@ func (s *describer) serveCapability(w http.ResponseWriter, r *request) (*respons
 	}
 
 	w.Header().Set("Cache-Control", "public, max-age=60")
-	sum := sha256.Sum256(s.statement)
-	tag := `W/"` + hex.EncodeToString(sum[:8]) + [...]string{
+	tag := `W/"` + hex.EncodeToString(s.digest[:8]) + [...]string{
 		inJSON: "",
 		inXML:  "-xml",
 		inHTML: "-html",
