@@ -255,6 +255,9 @@ func (t *transaction) link(e *batchEntry) (conditional bool, err error) {
 	if e.req.in, err = e.req.in.edited(t.resolver.Rewrite(e.req.in.root, from)); err != nil {
 		return false, err
 	}
+	if !links.MayBeConditional(e.req.in.body) {
+		return false, nil
+	}
 
 	_ = links.Conditional(e.req.in.root, func(*tree.Value, string, string) error { // f returns no error
 		conditional = true

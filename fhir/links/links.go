@@ -53,9 +53,15 @@ func each(t *table.Type, v *tree.Value, f func(Kind, *tree.Value) error) error {
 			continue
 		}
 
-		values := m.Each()
-		for j := range values {
-			if err := one(t, member, m.Name, &values[j], f); err != nil {
+		if m.Kind != tree.Array {
+			if err := one(t, member, m.Name, m, f); err != nil {
+				return err
+			}
+			continue
+		}
+
+		for j := range m.Items {
+			if err := one(t, member, m.Name, &m.Items[j], f); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,7 @@
 package links
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 
@@ -37,6 +38,10 @@ type Source struct {
 // entries make; links to nothing in the transaction stay as they are (R4 http
 // 3.1.0.11.2).
 func (r *Resolver) Rewrite(root *tree.Value, from Source) []splice.Edit {
+	if len(r.Targets) == 0 {
+		return nil
+	}
+
 	var edits []splice.Edit
 	_ = Each(root, func(kind Kind, v *tree.Value) error { // f returns no error
 		text := v.Text()
@@ -138,6 +143,12 @@ func isRelative(path string) bool {
 	id, version, versioned := strings.Cut(rest, "/_history/")
 	return table.R4().Resource(typ) != nil && splice.ValidID(id) && (!versioned ||
 		splice.ValidID(version))
+}
+
+// MayBeConditional reports whether a body may have a reference that is a search: one
+// with a question mark, which may be written as an escape.
+func MayBeConditional(body []byte) bool {
+	return bytes.IndexByte(body, '?') >= 0 || bytes.Contains(body, []byte(`\u00`))
 }
 
 // Conditional calls f with every reference that is a search, Type?criteria. It

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -99,16 +100,35 @@ func ParseWithin(body []byte, limits Limits) (*Value, error) {
 		return nil, err
 	}
 
+	kept := stacks.Get().(*[]Value)
 	c := cutter{
 		cursor: at,
 		limit:  limits.Values,
-		stack:  make([]Value, 1, 64),
+		stack:  append((*kept)[:0], Value{}),
 	}
-	if err := c.cut(0, 0); err != nil {
+	err = c.cut(0, 0)
+	root := c.stack[0]
+
+	if *kept = c.stack[:cap(c.stack)]; len(*kept) <= maxStack {
+		clear(*kept)
+		stacks.Put(kept)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return &c.stack[0], nil
+
+	return &root, nil
 }
+
+// stacks are those of cutters, which keep nothing of a tree: there is one for each
+// body that is parsed.
+var stacks = sync.Pool{New: func() any {
+	s := make([]Value, 0, 64)
+	return &s
+}}
+
+// maxStack bounds a stack that is kept, in values.
+const maxStack = 1024
 
 // begin validates a body, and returns the place where its object begins.
 func begin(body []byte, limits Limits) (cursor, error) {
@@ -130,6 +150,7 @@ func begin(body []byte, limits Limits) (cursor, error) {
 			Detail: "the body is not a JSON object",
 		}
 	}
+
 	return c, nil
 }
 
