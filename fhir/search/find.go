@@ -170,9 +170,9 @@ func (f *Finder) fail(err error) {
 
 // Result is all that matched, in the order asked for.
 type Result struct {
-	Docs []uint64
-	keys map[uint64][]string // sort keys, when the query sorts
-	sort []Sort
+	Docs   []uint64
+	sorted []sorted // those of Docs, when the query sorts
+	sort   []Sort
 }
 
 // Find returns every resource that matches and may be found. Its error is the

@@ -6,7 +6,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"sort"
 )
+
+// sorted is a resource with its sort keys.
+type sorted struct {
+	doc  uint64
+	keys []string
+}
 
 // order puts the result in the order asked for; resources without a value for
 // a key come last, equal ones in the order of their numbers.
@@ -15,35 +22,40 @@ func (f *Finder) order(r *Result) {
 		return
 	}
 
-	r.keys = make(map[uint64][]string, len(r.Docs))
-	for _, doc := range r.Docs {
-		r.keys[doc] = make([]string, len(r.sort))
+	n := len(r.sort)
+	keys := make([]string, n*len(r.Docs))
+	r.sorted = make([]sorted, len(r.Docs))
+	for i, doc := range r.Docs {
+		r.sorted[i] = sorted{doc, keys[i*n : (i+1)*n]}
 	}
 
 	for i, s := range r.sort {
 		f.sortKeys(r, i, s)
 	}
 
-	slices.SortFunc(r.Docs, func(a, b uint64) int {
-		return r.compare(r.keys[a], a, r.keys[b], b)
-	})
+	slices.SortFunc(r.sorted, func(a, b sorted) int { return r.compare(&a, &b) })
+	for i := range r.sorted {
+		r.Docs[i] = r.sorted[i].doc
+	}
 }
 
 // sortKeys fills in the i-th key of each resource: its least value, or its
 // greatest when descending.
 func (f *Finder) sortKeys(r *Result, i int, s Sort) {
+	last := "" // many resources in a row have the same value: they share it
 	take := func(doc uint64, value []byte) {
-		keys, ok := r.keys[doc]
-		if !ok {
-			return
-		}
-		if !s.Param.orders(value) {
+		at, ok := slices.BinarySearch(r.Docs, doc)
+		if !ok || !s.Param.orders(value) {
 			return
 		}
 
 		v := sortable(s.Param.Kind, value)
-		if old := keys[i]; old == "" || s.Descending == (v > old) {
-			keys[i] = v
+		if last != string(v) {
+			last = string(v)
+		}
+		key := &r.sorted[at].keys[i]
+		if *key == "" || s.Descending == (last > *key) {
+			*key = last
 		}
 	}
 
@@ -90,38 +102,38 @@ func (p *Param) orders(value []byte) bool {
 }
 
 // sortable is what of a value orders it: the class of a date or number does not.
-func sortable(k Kind, value []byte) string {
+func sortable(k Kind, value []byte) []byte {
 	if k == Date || k == Quantity || k == Number {
-		return string(value[1:])
+		return value[1:]
 	}
-	return string(value)
+	return value
 }
 
-func (r *Result) compare(a []string, docA uint64, b []string, docB uint64) int {
+func (r *Result) compare(a, b *sorted) int {
 	for i, s := range r.sort {
-		if a[i] == b[i] {
+		x, y := a.keys[i], b.keys[i]
+		if x == y {
 			continue
 		}
-		if a[i] == "" || b[i] == "" {
-			return cmp.Compare(b[i], a[i])
+		if x == "" || y == "" {
+			return cmp.Compare(y, x)
 		}
 
-		c := cmp.Compare(a[i], b[i])
+		c := cmp.Compare(x, y)
 		if s.Descending {
 			c = -c
 		}
 		return c
 	}
 
-	return cmp.Compare(docA, docB)
+	return cmp.Compare(a.doc, b.doc)
 }
 
 // Position is a place in a result that stays while resources come and go: the
 // sort keys and number of a resource.
 func (r *Result) Position(i int) []byte {
-	doc := r.Docs[i]
-	b := binary.BigEndian.AppendUint64(nil, doc)
-	for _, k := range r.keys[doc] {
+	b := binary.BigEndian.AppendUint64(nil, r.Docs[i])
+	for _, k := range r.at(i).keys {
 		b = binary.AppendUvarint(b, uint64(len(k)))
 		b = append(b, k...)
 	}
@@ -145,8 +157,9 @@ func (r *Result) Seek(position []byte, past bool) (int, error) {
 		keys[i], rest = string(rest[k:k+int(n)]), rest[k+int(n):]
 	}
 
-	at, found := slices.BinarySearchFunc(r.Docs, doc, func(d, _ uint64) int {
-		return r.compare(r.keysOf(d), d, keys, doc)
+	want := sorted{doc, keys}
+	at, found := sort.Find(len(r.Docs), func(i int) int {
+		return r.compare(&want, r.at(i))
 	})
 	if found && past {
 		at++
@@ -155,6 +168,10 @@ func (r *Result) Seek(position []byte, past bool) (int, error) {
 	return at, nil
 }
 
-func (r *Result) keysOf(doc uint64) []string {
-	return r.keys[doc]
+// at returns the i-th resource with its keys.
+func (r *Result) at(i int) *sorted {
+	if r.sorted == nil {
+		return &sorted{doc: r.Docs[i]}
+	}
+	return &r.sorted[i]
 }
