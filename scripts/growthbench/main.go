@@ -90,9 +90,9 @@ func numbers(list string) (all []int, err error) {
 
 // What one registration and one resource need, as measured.
 const (
-	registrationBytes = 8600
+	registrationBytes = 4700
 	resourceBytes     = 5400
-	perSecond         = 4000 // made in a second, of either
+	perSecond         = 3000 // made in a second, of either
 )
 
 // printSizes writes what the populations need.
