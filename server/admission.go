@@ -184,7 +184,6 @@ type turn struct {
 	pool *pool
 	party
 	held bool
-	fail func(status int, text string) // what the request is answered with when it gets no slot
 }
 
 // errBusy is an udap.ErrUnavailable: no fault of who asked.
@@ -193,22 +192,12 @@ var errBusy = fmt.Errorf(
 	udap.ErrUnavailable,
 )
 
-// begin acquires the slot, unless it is held. With errBusy the request must not
-// be worked on.
-func (t *turn) begin(ctx context.Context) error {
-	if t.held {
-		return nil
+// begin acquires the slot, unless it is held, and reports whether it has it.
+func (t *turn) begin(ctx context.Context) bool {
+	if !t.held {
+		t.held = t.pool.acquire(ctx, t.party)
 	}
-	if !t.pool.acquire(ctx, t.party) {
-		t.fail(
-			http.StatusServiceUnavailable,
-			"too many requests are being answered; try again shortly",
-		)
-		return errBusy
-	}
-
-	t.held = true
-	return nil
+	return t.held
 }
 
 // end releases the slot, if it is held.
@@ -219,19 +208,17 @@ func (t *turn) end() {
 	}
 }
 
-type turnKey struct{}
-
 // authorized notes whose request it is, and begins its turn if it is whole. It
 // is called once the client is known.
 func authorized(r *http.Request, client string) error {
-	t, ok := r.Context().Value(turnKey{}).(*turn)
+	a, ok := r.Context().Value(answerKey{}).(*answer)
 	if !ok {
 		return nil // a handler that is called without a front, as in tests
 	}
 
-	t.client = client
+	a.turn.client = client
 	if r.Body != nil && r.Body != http.NoBody {
 		return nil // it begins when the body has been read
 	}
-	return t.begin(r.Context())
+	return a.beginTurn(r.Context())
 }

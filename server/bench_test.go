@@ -58,8 +58,7 @@ func BenchmarkWhole(b *testing.B) {
 			id := d.Issue("client", d.A, d.Key(kind), "https://client1.test/app")
 			s := d.Session(d.A, id, "system/*.read")
 			d.load(b, func(i int) string {
-				return formPost("/acme/oauth/token", "application/x-www-form-urlencoded",
-					tokenForm(b, id, s.Registered.ClientID, d.Issuer+"/token"))
+				return d.tokenRequest(b, id, s.Registered.ClientID)
 			})
 		})
 	}
@@ -82,7 +81,8 @@ func BenchmarkWhole(b *testing.B) {
 
 type whole struct{ *servertest.Destination }
 
-func newWhole(b *testing.B) whole {
+// newWhole starts a destination as cmd/destination has it, whose log goes nowhere.
+func newWhole(b testing.TB) whole {
 	w := servertest.NewEnv(b)
 	l := w.Listen()
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
@@ -114,7 +114,13 @@ func newWhole(b *testing.B) whole {
 	return whole{d}
 }
 
-func tokenForm(b *testing.B, id *certs.Identity, client trace.ClientID, audience string) string {
+// tokenRequest returns a request for a token, with an assertion of its own.
+func (d whole) tokenRequest(b testing.TB, id *certs.Identity, client trace.ClientID) string {
+	return formPost("/acme/oauth/token", "application/x-www-form-urlencoded",
+		tokenForm(b, id, client, d.Issuer+"/token"))
+}
+
+func tokenForm(b testing.TB, id *certs.Identity, client trace.ClientID, audience string) string {
 	now := time.Now()
 	claims := fmt.Sprintf(`{"iss":%q,"sub":%[1]q,"aud":%q,"iat":%d,"exp":%d,"jti":%q,"extensions":{"hl7-b2b":{"version":"1","organization_name":"HTEST clinic","organization_id":"https://clinic.test/organization/1","purpose_of_use":["urn:oid:2.16.840.1.113883.5.8#TREAT"]}}}`,
 		client, audience, now.Unix(), now.Unix()+300, rand.Text())

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -12,7 +13,7 @@ import (
 // and its end begins the request's turn.
 type body struct {
 	from    io.ReadCloser // net/http's own, bounded
-	control *http.ResponseController
+	control http.ResponseController
 	expects bool // Expect: 100-continue: the client sends nothing before the first Read
 
 	slow  time.Duration // for this long nothing is asked of the rate
@@ -24,8 +25,8 @@ type body struct {
 	deadline time.Time // as set on the connection
 	whole    bool      // read to its end
 
-	atEnd   func() error // begins the turn
-	tooSlow func()
+	ctx    context.Context // of the request
+	answer *answer         // whose turn begins at the end of the body
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -41,12 +42,12 @@ func (b *body) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		b.whole = true
 		b.relax()
-		if busy := b.atEnd(); busy != nil {
+		if busy := b.answer.beginTurn(b.ctx); busy != nil {
 			return n, busy
 		}
 
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		b.tooSlow()
+		b.answer.instead = &refusal{http.StatusRequestTimeout, "the body did not arrive in time"}
 	}
 
 	return n, err

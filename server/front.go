@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"fhirdest.example/server/oauth"
 	"fhirdest.example/udap/trace"
 )
@@ -56,7 +58,10 @@ func newPools(l Limits) pools {
 }
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	out := &answer{ResponseWriter: w}
+	out := &answer{
+		ResponseWriter: w,
+		overloaded:     f.meter.overloaded,
+	}
 	defer f.finish(out, r)
 	f.dress(out.Header(), r)
 
@@ -74,12 +79,12 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	// net/http must keep its own body on its own request: it then knows whether
 	// a client still waits for 100 Continue.
-	r = r.WithContext(context.WithValue(ctx, turnKey{}, &out.turn))
+	r = r.WithContext(context.WithValue(ctx, answerKey{}, out))
 	switch {
 	case r.Body != nil && r.Body != http.NoBody:
 		r.Body = &out.body
 	case f.belowFHIR(r) && r.Header.Get("Authorization") != "": // begins when the client is known
-	case out.turn.begin(ctx) != nil:
+	case out.beginTurn(ctx) != nil:
 		return
 	}
 
@@ -89,15 +94,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (f *front) initTurn(out *answer, r *http.Request) {
 	t := &out.turn
-	*t = turn{
-		pool: f.pools.oauth,
-		fail: func(status int, text string) {
-			f.meter.overloaded.Inc()
-			out.Header().Set("Retry-After", "1")
-			out.instead = &refusal{status, text}
-		},
-	}
-
+	t.pool = f.pools.oauth
 	if f.belowFHIR(r) {
 		t.pool = f.pools.fhir
 	}
@@ -114,17 +111,13 @@ func (f *front) initBody(ctx context.Context, out *answer, r *http.Request) {
 
 	out.body = body{
 		from:    http.MaxBytesReader(out, r.Body, int64(f.limits.Body)),
-		control: http.NewResponseController(out.ResponseWriter),
+		control: *http.NewResponseController(out.ResponseWriter),
 		expects: r.Header.Get("Expect") != "",
 		slow:    f.times.Slow,
 		rate:    f.limits.Rate,
 		until:   time.Now().Add(f.times.Read),
-		atEnd: func() error {
-			return out.turn.begin(ctx)
-		},
-		tooSlow: func() {
-			out.instead = &refusal{http.StatusRequestTimeout, "the body did not arrive in time"}
-		},
+		ctx:     ctx,
+		answer:  out,
 	}
 }
 
@@ -362,11 +355,31 @@ type refusal struct {
 // answers.
 type answer struct {
 	http.ResponseWriter
-	turn    turn
-	body    body
-	status  int
-	route   string   // name of the route that matched, for metrics
-	instead *refusal // what is answered instead of what the handler writes
+	overloaded prometheus.Counter // of requests that get no turn
+	turn       turn
+	body       body
+	status     int
+	route      string   // name of the route that matched, for metrics
+	instead    *refusal // what is answered instead of what the handler writes
+}
+
+// answerKey is the key of the *answer in a request's context.
+type answerKey struct{}
+
+// beginTurn begins the request's turn, unless it has begun. With errBusy the request
+// must not be worked on.
+func (a *answer) beginTurn(ctx context.Context) error {
+	if a.turn.begin(ctx) {
+		return nil
+	}
+
+	a.overloaded.Inc()
+	a.Header().Set("Retry-After", "1")
+	a.instead = &refusal{
+		http.StatusServiceUnavailable,
+		"too many requests are being answered; try again shortly",
+	}
+	return errBusy
 }
 
 func (a *answer) WriteHeader(status int) {

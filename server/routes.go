@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gorilla/mux"
@@ -18,7 +20,7 @@ import (
 // routes puts everything that the public listener answers in its place. What
 // is at a URL under the public site is under the private one too.
 func (s *Site) routes() (*front, error) {
-	public, private := newRouter(s), newRouter(s)
+	public, private := newRouter(), newRouter()
 	pages := sharing{
 		cors:  s.cfg.CORS,
 		paths: map[string]audience{},
@@ -58,12 +60,12 @@ func (s *Site) routes() (*front, error) {
 		bases = []string{pathOf(s.cfg.Public), pathOf(s.cfg.Private)}
 	}
 
-	s.paths = public.paths
+	s.paths = slices.Sorted(maps.Keys(public.paths))
 	f := &front{
 		public:  authoritiesOf(s.cfg.Public),
 		private: authoritiesOf(s.cfg.Private),
-		toPub:   public.done(),
-		toPriv:  private.done(),
+		toPub:   public,
+		toPriv:  private,
 		fhir:    bases,
 		sharing: pages,
 		pools:   newPools(s.cfg.Limits),
@@ -186,35 +188,49 @@ func rawPath(r *http.Request) string {
 	return target
 }
 
-// router is gorilla/mux without its liberties: no path is cleaned or decoded,
-// and what does not match is answered by the front.
+// router finds the handler of a path: one path of its own in a table, and what is below
+// a path in gorilla/mux, without its liberties: no path is cleaned or decoded, and what
+// does not match is answered by the front.
 type router struct {
+	paths map[string]http.Handler
 	mux   *mux.Router
 	front *front
-	paths []string // that have a handler of their own
 }
 
-func newRouter(s *Site) *router {
-	r := &router{mux: mux.NewRouter().SkipClean(true).UseEncodedPath()}
+func newRouter() *router {
+	r := &router{
+		paths: map[string]http.Handler{},
+		mux:   mux.NewRouter().SkipClean(true).UseEncodedPath(),
+	}
 	r.mux.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.front.refuse(w, req, http.StatusNotFound, "there is nothing at this path")
 	})
 	return r
 }
 
-// exact mounts a handler at one path. Methods are its own business.
+// exact mounts a handler at one path, unless another one is there. Methods are its own
+// business.
 func (r *router) exact(path string, h http.Handler) {
-	r.paths = append(r.paths, path)
-	r.mux.Path(path).Handler(named(path[strings.LastIndexByte(path, '/')+1:], h))
+	if r.paths[path] == nil {
+		r.paths[path] = named(path[strings.LastIndexByte(path, '/')+1:], h)
+	}
 }
 
-// below mounts a handler at a path and everything under it.
+// below mounts a handler at a path and everything under it, but for the paths that have
+// handlers of their own.
 func (r *router) below(path, name string, h http.Handler) {
 	r.mux.Path(path).Handler(named(name, h))
 	r.mux.PathPrefix(path + "/").Handler(named(name, h))
 }
 
-func (r *router) done() http.Handler { return r.mux }
+// ServeHTTP compares paths as they were sent, escapes included.
+func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if h := r.paths[req.URL.EscapedPath()]; h != nil {
+		h.ServeHTTP(w, req)
+		return
+	}
+	r.mux.ServeHTTP(w, req)
+}
 
 // named notes which route a request took, for the metrics.
 func named(name string, h http.Handler) http.Handler {

@@ -123,12 +123,12 @@ func (val *validation) assertionNames(e *envelope, client caller, param string, 
 	if !slices.Contains(uris, string(client.binding.Client)) {
 		return val.refuseClaim(checkBinding, trace.Finding{
 			Expected: string(client.binding.Client) + " among the certificate's URI names",
-			Found:    list(uris),
+			Found:    e.leaf.urisList,
 			Remedy:   sanHint(out.Leaf, uris, string(client.binding.Client)),
 		})
 	}
 
-	val.tr.Pass(checkBinding, string(client.binding.Client), list(uris))
+	val.tr.Pass(checkBinding, string(client.binding.Client), e.leaf.urisList)
 	out.Client = client.binding.Client
 	val.tr.Client = out.Client
 	return nil

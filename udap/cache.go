@@ -90,6 +90,14 @@ type knownHeader struct {
 	alg    string
 	certs  []*x509.Certificate
 	sent   digest // of certs
+	texts  headerTexts
+}
+
+// headerTexts describe a header for people.
+type headerTexts struct {
+	members   string // their names
+	certs     string // how many there are
+	signature string // the algorithm and the key
 }
 
 // certFacts are values of a certificate that are computed once.
@@ -99,6 +107,7 @@ type certFacts struct {
 	keyFault error
 	uris     []string // URI names
 	urisErr  error
+	urisList string   // the same, for people
 	lists    []string // URLs of its distribution points
 }
 
@@ -139,6 +148,7 @@ func (v *Verifier) remember(e *envelope, path []*x509.Certificate) {
 			alg:    e.Algorithm,
 			certs:  e.certs,
 			sent:   digestOf(e.certs),
+			texts:  e.texts,
 		}
 		v.memory.headers.put(strings.Clone(segment), known, maxCachedHeaders)
 	}
@@ -169,6 +179,7 @@ func readFacts(c *x509.Certificate) *certFacts {
 		lists:    crlURLs(c),
 	}
 	f.uris, f.urisErr = RawSANURIs(c)
+	f.urisList = list(f.uris)
 	return f
 }
 

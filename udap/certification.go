@@ -46,8 +46,13 @@ var (
 )
 
 var certificationKind = kind{
-	"certification", trace.InvalidCertification, trace.UnapprovedCertification, trace.InvalidCertification,
-	certificationChecks, maxCertificationLife,
+	name:      "certification",
+	malformed: trace.InvalidCertification,
+	untrusted: trace.UnapprovedCertification,
+	claims:    trace.InvalidCertification,
+	checks:    certificationChecks,
+	life:      maxCertificationLife,
+	lifeShown: lifeRule(maxCertificationLife),
 }
 
 // Certification is a verified certification or endorsement of a client (UDAP

@@ -3,7 +3,6 @@ package udap
 import (
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +27,8 @@ func (val *validation) audience(e *envelope) error {
 	c, want := val.kind.checks.aud, val.exp.Audience
 	values, ok := e.Claims.List("aud")
 	if s, isText := e.Claims.Text("aud"); isText {
-		values, ok = []string{s}, true
+		one := [1]string{s}
+		values, ok = one[:], true
 	}
 
 	switch {
@@ -107,9 +107,20 @@ func (val *validation) audienceHint(got string) string {
 	return difference(val.exp.Audience, got) + "; URLs are compared as case-sensitive strings"
 }
 
-// integer is the one form of NumericDate that is accepted: whole seconds. A
-// fraction could round a lifetime up; no client in the field sends one.
-var integer = regexp.MustCompile(`^(0|[1-9][0-9]{0,17})$`)
+// maxDigits bounds the digits of a NumericDate.
+const maxDigits = 18
+
+// isInteger reports whether a JSON number has the one form of NumericDate that is
+// accepted: whole seconds. A fraction could round a lifetime up; no client in the field
+// sends one.
+func isInteger(v []byte) bool {
+	for _, c := range v {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return len(v) <= maxDigits
+}
 
 // lastSecond is the last one that RFC 3339 can write.
 const lastSecond = 253402300799
@@ -124,7 +135,7 @@ func numericDate(o jose.Object, name string) (t time.Time, wrong string) {
 		return time.Time{}, fmt.Sprintf("the string %s; %s is a JSON number", trace.Cut(string(v), 60), name)
 	case v.Kind() != '0':
 		return time.Time{}, o.Show(name)
-	case !integer.Match(v):
+	case !isInteger(v):
 		return time.Time{}, fmt.Sprintf("%s, which is no whole number of seconds", trace.Cut(string(v), 60))
 	}
 
@@ -214,7 +225,7 @@ func (val *validation) notExpired(out *Verified, skew time.Duration) error {
 		})
 	}
 
-	val.tr.Pass(c, "after "+trace.Stamp(now), trace.Stamp(exp))
+	val.tr.Pass(c, trace.Stamped("after ", now), trace.Stamp(exp))
 	return nil
 }
 
@@ -230,7 +241,7 @@ func expiredRemedy(age time.Duration) string {
 func (val *validation) lifetime(exp, iat time.Time) error {
 	c, life := val.kind.checks.lifetime, exp.Sub(iat)
 	f := trace.Finding{
-		Expected: "exp after iat by at most " + seconds(val.kind.life),
+		Expected: val.kind.lifeShown,
 		Found:    seconds(life),
 	}
 	switch {
@@ -247,14 +258,15 @@ func (val *validation) lifetime(exp, iat time.Time) error {
 }
 
 func seconds(d time.Duration) string {
-	return strconv.FormatInt(int64(d/time.Second), 10) + " s"
+	var b [32]byte
+	return string(append(strconv.AppendInt(b[:0], int64(d/time.Second), 10), " s"...))
 }
 
 func (val *validation) issued(iat time.Time, skew time.Duration) error {
 	c, now := val.kind.checks.iat, val.exp.Now
 	ahead := iat.Sub(now)
 	f := trace.Finding{
-		Expected: "iat not after " + trace.Stamp(now),
+		Expected: trace.Stamped("iat not after ", now),
 		Found:    trace.Stamp(iat),
 	}
 	if ahead >= time.Second {

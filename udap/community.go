@@ -121,13 +121,13 @@ const (
 // SignatureAlgorithms returns the signature algorithms that the policy accepts,
 // in the order in which metadata lists them.
 func (p Policy) SignatureAlgorithms() []string {
-	all := jose.Algorithms()
-	if len(p.Algorithms) == 0 {
-		return all
-	}
-	return slices.DeleteFunc(all, func(a string) bool {
-		return !slices.Contains(p.Algorithms, a)
-	})
+	return slices.DeleteFunc(jose.Algorithms(), func(a string) bool { return !p.accepts(a) })
+}
+
+// accepts reports whether the policy accepts one of the algorithms that package jose
+// knows.
+func (p Policy) accepts(alg string) bool {
+	return len(p.Algorithms) == 0 || slices.Contains(p.Algorithms, alg)
 }
 
 // ClockSkew returns how far the clocks of a signer and of the verifier may be

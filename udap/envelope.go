@@ -16,6 +16,7 @@ type envelope struct {
 	certs []*x509.Certificate // x5c, the signer's first
 	leaf  *certFacts          // of certs[0]
 	known *knownHeader        // the header's, if it is that of a trusted signer seen before
+	texts headerTexts         // of the header, as far as it has been checked
 }
 
 // headerRules are those of every JWT of the guide: none names a kind. The one
@@ -47,7 +48,14 @@ func openKnown(m *memory, open opener) (*envelope, *jose.Fault) {
 		return nil, f
 	}
 
-	return &envelope{JWS: s, known: known}, nil
+	e := &envelope{
+		JWS:   s,
+		known: known,
+	}
+	if known != nil {
+		e.texts = known.texts
+	}
+	return e, nil
 }
 
 // verdict records one check on form: passed, or refused with the fault.
@@ -76,8 +84,11 @@ func (val *validation) openWith(open opener, length int) (*envelope, error) {
 		return nil, err
 	}
 
+	if e.known == nil {
+		e.texts.members = "header members " + e.Header.Names()
+	}
 	f = e.CheckHeader(headerRules)
-	err = val.verdict(checkHeaders, code, f, "no crit, b64 or zip", "header members "+e.Header.Names())
+	err = val.verdict(checkHeaders, code, f, "no crit, b64 or zip", e.texts.members)
 	if err != nil {
 		return nil, err
 	}
@@ -91,9 +102,11 @@ func (val *validation) openWith(open opener, length int) (*envelope, error) {
 		return nil, err
 	}
 
+	if e.known == nil {
+		e.texts.signature = e.Algorithm + " with " + e.leaf.key
+	}
 	f = e.Verify(e.certs)
-	return e, val.verdict(checkSignature, code, f, "made by the key of x5c[0]", e.Algorithm+
-		" with "+e.leaf.key)
+	return e, val.verdict(checkSignature, code, f, "made by the key of x5c[0]", e.texts.signature)
 }
 
 var algorithmsShown = strings.Join(jose.Algorithms(), ", ")
@@ -101,8 +114,10 @@ var algorithmsShown = strings.Join(jose.Algorithms(), ", ")
 // certificates decodes x5c and checks the signer's key before it is used.
 func (val *validation) certificates(e *envelope, code trace.Code) error {
 	f := val.readX5C(e)
-	found := strconv.Itoa(len(e.certs)) + " certificate(s)"
-	if err := val.verdict(checkX5C, code, f, "base64 DER, the signer first", found); err != nil {
+	if e.known == nil {
+		e.texts.certs = strconv.Itoa(len(e.certs)) + " certificate(s)"
+	}
+	if err := val.verdict(checkX5C, code, f, "base64 DER, the signer first", e.texts.certs); err != nil {
 		return err
 	}
 

@@ -44,8 +44,13 @@ var (
 )
 
 var metadataKind = kind{
-	"server metadata", UntrustedMetadata, UntrustedMetadata, UntrustedMetadata, metadataChecks,
-	maxMetadataLife,
+	name:      "server metadata",
+	malformed: UntrustedMetadata,
+	untrusted: UntrustedMetadata,
+	claims:    UntrustedMetadata,
+	checks:    metadataChecks,
+	life:      maxMetadataLife,
+	lifeShown: lifeRule(maxMetadataLife),
 }
 
 // ExpectMetadata is what an originator knows before it reads metadata.

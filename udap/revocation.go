@@ -31,7 +31,8 @@ type status struct {
 func (v *Verifier) revocationOf(
 	ctx context.Context, c *Community, path []*x509.Certificate, now time.Time,
 ) (notes string, f *certFault, unknown bool) {
-	var all strings.Builder
+	var room [512]byte
+	all := room[:0]
 	for i, cert := range path[:len(path)-1] {
 		st := v.statusOf(ctx, c, cert, path[i+1], now)
 		if st.revoked || !st.known && f == nil {
@@ -52,12 +53,15 @@ func (v *Verifier) revocationOf(
 		}
 
 		if i > 0 {
-			all.WriteString("; ")
+			all = append(all, "; "...)
 		}
-		all.WriteString("certificate " + strconv.Itoa(i) + ": " + st.text)
+		all = append(all, "certificate "...)
+		all = strconv.AppendInt(all, int64(i), 10)
+		all = append(all, ": "...)
+		all = append(all, st.text...)
 	}
 
-	return all.String(), f, f != nil
+	return string(all), f, f != nil
 }
 
 func revocationRemedy(st status) string {
@@ -83,17 +87,10 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 		Issuer:      issuer,
 		URLs:        v.factsOf(cert).lists,
 	}
-	answers := v.Revocation.CRLs(ctx, q)
-	out := status{
-		text: "no list: the certificate names no http distribution point and none is configured for its issuer",
-	}
-
-	if len(q.URLs) > 0 {
-		out.text = "no list from " + strings.Join(q.URLs, ", ")
-	}
-	var texts []string
-
-	for _, a := range answers {
+	var out status
+	var few [4]string
+	texts := few[:0]
+	for _, a := range v.Revocation.CRLs(ctx, q) {
 		if a.Err != nil || a.List == nil {
 			out.err = errors.Join(out.err, a.Err)
 			texts = append(texts, fmt.Sprintf("%s: not available (%v)", shownURL(a.URL), a.Err))
@@ -108,8 +105,13 @@ func (v *Verifier) statusOf(ctx context.Context, c *Community, cert, issuer *x50
 		}
 	}
 
-	if len(texts) > 0 {
+	switch {
+	case len(texts) > 0:
 		out.text = strings.Join(texts, "; ")
+	case len(q.URLs) > 0:
+		out.text = "no list from " + strings.Join(q.URLs, ", ")
+	default:
+		out.text = "no list: the certificate names no http distribution point and none is configured for its issuer"
 	}
 	if out.known || len(q.URLs) > 0 || v.Status == nil || len(webURLs(cert.OCSPServer, 1)) == 0 {
 		return out

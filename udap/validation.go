@@ -20,20 +20,36 @@ type kind struct {
 	claims    trace.Code
 	checks    claimChecks
 	life      time.Duration // longest time from iat to exp
+	lifeShown string        // the rule about it
 }
 
 // maxLife is how long software statements and authentication tokens may live
 // (UDAP Security 3.1, 4.2.1, 5.2.1).
 const maxLife = 300 * time.Second
 
+// lifeRule returns the rule about the longest time from iat to exp.
+func lifeRule(life time.Duration) string {
+	return "exp after iat by at most " + seconds(life)
+}
+
 var (
 	statementKind = kind{
-		"software statement", trace.InvalidSoftwareStatement, trace.UnapprovedSoftwareStatement,
-		trace.InvalidSoftwareStatement, statementChecks, maxLife,
+		name:      "software statement",
+		malformed: trace.InvalidSoftwareStatement,
+		untrusted: trace.UnapprovedSoftwareStatement,
+		claims:    trace.InvalidSoftwareStatement,
+		checks:    statementChecks,
+		life:      maxLife,
+		lifeShown: lifeRule(maxLife),
 	}
 	assertionKind = kind{
-		"authentication token", trace.InvalidClient, trace.InvalidClient, trace.InvalidClient, assertionChecks,
-		maxLife,
+		name:      "authentication token",
+		malformed: trace.InvalidClient,
+		untrusted: trace.InvalidClient,
+		claims:    trace.InvalidClient,
+		checks:    assertionChecks,
+		life:      maxLife,
+		lifeShown: lifeRule(maxLife),
 	}
 )
 
@@ -84,9 +100,9 @@ func (val *validation) trust(e *envelope, among []*Community) (*Verified, error)
 
 	val.v.remember(e, found.paths[0])
 	val.tr.Community = community.URI
-	if algs := community.Policy.SignatureAlgorithms(); !slices.Contains(algs, e.Algorithm) {
+	if !community.Policy.accepts(e.Algorithm) {
 		return nil, val.tr.Refuse(checkCommunities, val.kind.malformed, trace.Finding{
-			Expected: "one of " + strings.Join(algs, ", "),
+			Expected: "one of " + strings.Join(community.Policy.SignatureAlgorithms(), ", "),
 			Found:    e.Algorithm,
 		})
 	}

@@ -102,8 +102,8 @@ func (l *Log) Record(t *trace.Trace) {
 		Authenticated: Authenticated(t),
 		Trace:         *t,
 	}
-	l.remember(d)
-	l.line(d)
+	l.remember(&d)
+	l.line(t)
 	l.append(&d)
 	if l.cfg.Decided != nil {
 		l.cfg.Decided(t)
@@ -124,18 +124,18 @@ func (l *Log) append(d *Decision) {
 	}
 }
 
-func (l *Log) remember(d Decision) {
+func (l *Log) remember(d *Decision) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.ring) < cap(l.ring) {
-		l.ring = append(l.ring, d)
+		l.ring = append(l.ring, *d)
 	} else {
-		l.ring[l.total%uint64(cap(l.ring))] = d
+		l.ring[l.total%uint64(cap(l.ring))] = *d
 	}
 
 	l.total++
 	l.counts[countOf(&d.Trace)]++
-	if l.cfg.Store == nil || !lasts(&d) {
+	if l.cfg.Store == nil || !lasts(d) {
 		return
 	}
 	if len(l.pending) == maxPending {
@@ -143,7 +143,7 @@ func (l *Log) remember(d Decision) {
 		return
 	}
 
-	l.pending = append(l.pending, d)
+	l.pending = append(l.pending, *d)
 }
 
 // lasts reports whether a decision goes to the store. Pages that a person only looked
@@ -200,8 +200,7 @@ func refusal(t *trace.Trace) *trace.Step {
 //
 // Of decisions about data it has the name of the check alone: what was asked for may
 // name a patient. The trace, which administrators read, has the rest.
-func (l *Log) line(d Decision) {
-	t := &d.Trace
+func (l *Log) line(t *trace.Trace) {
 	if l.cfg.Log == nil {
 		return
 	}
@@ -210,24 +209,29 @@ func (l *Log) line(d Decision) {
 	if t.Code != "" {
 		outcome = string(t.Code)
 	}
-	attrs := []any{
-		"trace", t.ID,
-		"action", t.Action,
-		"outcome", outcome,
-		"community", string(t.Community),
-		"client", string(t.Client),
-		"clientId", string(t.ClientID),
-		"warnings", len(t.Warnings()),
-	}
+	attrs := make([]slog.Attr, 0, 11)
+	attrs = append(attrs,
+		slog.String("trace", t.ID),
+		slog.String("action", t.Action),
+		slog.String("outcome", outcome),
+		slog.String("community", string(t.Community)),
+		slog.String("client", string(t.Client)),
+		slog.String("clientId", string(t.ClientID)),
+		slog.Int("warnings", len(t.Warnings())),
+	)
 
 	if s := refusal(t); s != nil {
-		attrs = append(attrs, "check", s.Check)
+		attrs = append(attrs, slog.String("check", s.Check))
 		if !aboutData[t.Action] {
-			attrs = append(attrs, "found", s.Found, "expected", s.Expected, "remedy", s.Remedy)
+			attrs = append(attrs,
+				slog.String("found", s.Found),
+				slog.String("expected", s.Expected),
+				slog.String("remedy", s.Remedy),
+			)
 		}
 	}
 
-	l.cfg.Log.Info("decision", attrs...)
+	l.cfg.Log.LogAttrs(context.Background(), slog.LevelInfo, "decision", attrs...)
 }
 
 // Recent returns at most n decisions, newest first.

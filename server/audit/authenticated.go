@@ -20,7 +20,8 @@ func Authenticated(t *trace.Trace) bool {
 	}
 
 	var passed [len(proofs)]bool
-	for _, s := range t.Steps {
+	for i := range t.Steps {
+		s := &t.Steps[i]
 		if s.Verdict == trace.Refused && isProof(s.Check) {
 			return false
 		}

@@ -37,22 +37,22 @@ var (
 // kind is how an effect is recorded.
 type kind struct {
 	typ     trail.Coding
-	subtype trail.Coding
-	action  string // AuditEvent.action
+	subtype []trail.Coding // one
+	action  string         // AuditEvent.action
 }
 
 var kinds = map[trace.Effect]kind{
-	trace.Registered:   {alert, rolesChanged, "C"},
-	trace.Changed:      {alert, rolesChanged, "U"},
-	trace.Cancelled:    {alert, rolesChanged, "D"},
-	trace.Issued:       {authentication, getToken, "E"},
-	trace.Introspected: {query, introspectToken, "E"},
-	trace.Revoked:      {alert, userChanged, "U"},
-	trace.SignedIn:     {authentication, login, "E"},
-	trace.SignedOut:    {authentication, logout, "E"},
-	trace.Approved:     {alert, userChanged, "C"},
-	trace.Withdrawn:    {alert, userChanged, "D"},
-	trace.Launched:     {activity, started, "E"},
+	trace.Registered:   {alert, []trail.Coding{rolesChanged}, "C"},
+	trace.Changed:      {alert, []trail.Coding{rolesChanged}, "U"},
+	trace.Cancelled:    {alert, []trail.Coding{rolesChanged}, "D"},
+	trace.Issued:       {authentication, []trail.Coding{getToken}, "E"},
+	trace.Introspected: {query, []trail.Coding{introspectToken}, "E"},
+	trace.Revoked:      {alert, []trail.Coding{userChanged}, "U"},
+	trace.SignedIn:     {authentication, []trail.Coding{login}, "E"},
+	trace.SignedOut:    {authentication, []trail.Coding{logout}, "E"},
+	trace.Approved:     {alert, []trail.Coding{userChanged}, "C"},
+	trace.Withdrawn:    {alert, []trail.Coding{userChanged}, "D"},
+	trace.Launched:     {activity, []trail.Coding{started}, "E"},
 }
 
 // sought is the effect that an action has when nothing is refused.
@@ -95,7 +95,7 @@ func Event(d *Decision, issuer string) (rec trail.Record, ok bool) {
 		Trace:   t.ID,
 		Event: &trail.Event{
 			Type:     k.typ,
-			Subtypes: []trail.Coding{k.subtype},
+			Subtypes: k.subtype,
 			Action:   k.action,
 			Entities: entities(t, issuer),
 		},
@@ -129,7 +129,7 @@ func outcomeOf(t *trace.Trace) (outcome, text string) {
 
 // entities are the parties and the token that a decision was about, by their names.
 func entities(t *trace.Trace, issuer string) []trail.Entity {
-	var out []trail.Entity
+	out := make([]trail.Entity, 0, 5)
 	for _, e := range []struct{ name, value string }{
 		{"issuer", issuer},
 		{"community", string(t.Community)},

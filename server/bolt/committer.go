@@ -27,7 +27,6 @@ func newCommitter[B batch](
 	if finish == nil {
 		finish = (*bbolt.Tx).Commit
 	}
-	guard := func(f func() error) error { return h.guard(file, f) }
 
 	return shared.New(shared.Engine[B]{
 		Begin: func() (b B, err error) {
@@ -42,7 +41,7 @@ func newCommitter[B batch](
 		},
 		Settle: B.settle,
 		Commit: func(b B) error {
-			if err := guard(func() error { return finish(b.transaction()) }); err != nil {
+			if err := h.guard(file, func() error { return finish(b.transaction()) }); err != nil {
 				return h.commit(&commitError{
 					file:    file,
 					err:     err,
@@ -54,9 +53,9 @@ func newCommitter[B batch](
 			b.committed()
 			return nil
 		},
-		Rollback: func(b B) { _ = b.transaction().Rollback() }, // no effect after a commit
-		Guard:    guard,
-		Most:     o.MaxBatch,
+		Rollback:  func(b B) { _ = b.transaction().Rollback() }, // no effect after a commit
+		Recovered: func(value any) *shared.Panicked { return h.recovered(file, value) },
+		Most:      o.MaxBatch,
 		Closed: &commitError{
 			file: file,
 			err:  errClosed,

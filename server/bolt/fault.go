@@ -16,15 +16,21 @@ import (
 func (h *health) guard(path string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			e := &shared.Panicked{Value: p}
-			if ofFile(p) {
-				e.Cause = h.unreadable(path, p)
-			}
-			err = e
+			err = h.recovered(path, p)
 		}
 	}()
 
 	return f()
+}
+
+// recovered returns the error for a panic. The function that has recovered it calls this
+// while it is still deferred.
+func (h *health) recovered(path string, p any) *shared.Panicked {
+	e := &shared.Panicked{Value: p}
+	if ofFile(p) {
+		e.Cause = h.unreadable(path, p)
+	}
+	return e
 }
 
 // view is db.View, with an error in the place of a fault or a panic that comes

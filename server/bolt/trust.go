@@ -267,7 +267,7 @@ func (h *health) isRegistration(tx *bbolt.Tx) func(key []byte) bool {
 // fails, nothing of it is stored and the jti is free again, unless its error is
 // a *spentRefusal; when the commit fails, nobody knows what reached the disk,
 // and the jti stays reserved.
-func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch) error) error {
+func (t *Trust) spend(ctx context.Context, s oauth.Spend, effect func(*trustBatch) error) error {
 	key := stored.JTIOf(s)
 	if err := t.spent.reserve(key, s); err != nil {
 		if errors.Is(err, oauth.ErrSwept) {
@@ -280,35 +280,52 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, apply func(*trustBatch
 		t.ahead.Store(false)
 	}
 
-	proof := t.spent.reserveProof(s.Proof)
-	var refused *spentRefusal
-	err := t.commits.Do(ctx, func(b *trustBatch) error {
-		refused = nil
-		if s.Expired() {
-			return oauth.ErrExpired
-		}
-		if err := t.sweep(b, s.Now); err != nil {
-			return err
-		}
-
-		if err := proof.check(); err != nil {
-			refused = &spentRefusal{&oauth.ProofError{Err: err}}
-		} else if err := apply(b); err != nil && !errors.As(err, &refused) {
-			return err
-		}
-
-		return errors.Join(t.putSpent(b, key, s), proof.put(t, b))
-	})
-
+	u := &spending{
+		trust:  t,
+		key:    key,
+		spend:  s,
+		proof:  t.spent.reserveProof(s.Proof),
+		effect: effect,
+	}
+	err := t.commits.Do(ctx, u.apply)
 	switch {
-	case err == nil && refused != nil:
-		return refused.err
+	case err == nil && u.refused != nil:
+		return u.refused.err
 	case err != nil && !errors.Is(err, oauth.ErrUnknown):
 		t.spent.release(key, s)
-		t.spent.releaseProof(proof)
+		t.spent.releaseProof(u.proof)
 	}
 
 	return err
+}
+
+// spending is the use of a reserved jti, and what is stored with it.
+type spending struct {
+	trust   *Trust
+	key     stored.JTI
+	spend   oauth.Spend
+	proof   proofUse
+	effect  func(*trustBatch) error
+	refused *spentRefusal // by the effect or for the proof; the jti is used up all the same
+}
+
+// apply stores it in a transaction.
+func (u *spending) apply(b *trustBatch) error {
+	u.refused = nil
+	if u.spend.Expired() {
+		return oauth.ErrExpired
+	}
+	if err := u.trust.sweep(b, u.spend.Now); err != nil {
+		return err
+	}
+
+	if err := u.proof.check(); err != nil {
+		u.refused = &spentRefusal{&oauth.ProofError{Err: err}}
+	} else if err := u.effect(b); err != nil && !errors.As(err, &u.refused) {
+		return err
+	}
+
+	return errors.Join(u.trust.putSpent(b, u.key, u.spend), u.proof.put(u.trust, b))
 }
 
 // damaged is the error for a row of this file.
@@ -337,7 +354,7 @@ func (t *Trust) putSpent(b *trustBatch, key stored.JTI, s oauth.Spend) error {
 		return err
 	}
 	t.nextSpent++
-	return m.rows.put(m.Bucket, number(t.nextSpent), spentRow(key, s))
+	return m.rows.put(m.Bucket, b.number(t.nextSpent), spentRow(key, s))
 }
 
 // Spend implements oauth.Store.

@@ -20,6 +20,7 @@ type trustBatch struct {
 	touched map[trace.ClientID]bool // clients whose registration this transaction changes
 	swept   bool
 	wrote   bool
+	key     [8]byte  // see number
 	after   []func() // called when the commit has succeeded, before any caller is answered
 }
 
@@ -57,6 +58,12 @@ func (b *trustBatch) committed() {
 	for _, f := range b.after {
 		f()
 	}
+}
+
+// number returns the key of a row that is put next: Bolt copies it.
+func (b *trustBatch) number(n uint64) []byte {
+	binary.BigEndian.PutUint64(b.key[:], n)
+	return b.key[:]
 }
 
 // writable returns a bucket to write to.

@@ -164,7 +164,7 @@ func (x *spentIndex) live() int {
 
 // spentRow is what the file holds of a used jti.
 func spentRow(k stored.JTI, s oauth.Spend) []byte {
-	v := make([]byte, 0, spentRecord+len(s.Endpoint))
+	v := make([]byte, 0, spentRecord+len(s.Endpoint)+checksum)
 	v = append(v, k[:]...)
 	v = binary.BigEndian.AppendUint32(v, uint32(s.Now.Unix()))
 	return append(v, s.Endpoint...)

@@ -28,17 +28,22 @@ func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (h 
 	return h, err
 }
 
+// usualToken is the length that the record of a token hardly exceeds.
+const usualToken = 768
+
 // tokenRecord returns what is stored of a token.
 func tokenRecord(token *oauth.Token) ([]byte, error) {
-	body, err := json.Marshal(token)
-	if err != nil {
+	record := bytes.NewBuffer(make([]byte, 0, usualToken))
+	record.Write(token.Hash[:])
+	if err := json.MarshalWrite(record, token); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return append(token.Hash[:len(token.Hash):len(token.Hash)], body...), nil
+	return record.Bytes(), nil
 }
 
 // putToken stores a token if its client still has the registration from which it
-// was made.
+// was made. It owns the record, whose checksum is written behind it: when it is called
+// again, the transaction before came to nothing.
 func (t *Trust) putToken(b *trustBatch, token *oauth.Token, record []byte) (h oauth.Handle, err error) {
 	r, err := t.registration(b, token.ClientID)
 	if err != nil {
@@ -56,7 +61,7 @@ func (t *Trust) putToken(b *trustBatch, token *oauth.Token, record []byte) (h oa
 
 	t.nextToken++
 	t.handles.Seal(&h, minute, t.nextToken)
-	return h, m.rows.put(m.Bucket, number(t.nextToken), bytes.Clone(record))
+	return h, m.rows.put(m.Bucket, b.number(t.nextToken), record)
 }
 
 // loadHandles reads the key that hides where a token is kept, and makes one for a new

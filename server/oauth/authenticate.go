@@ -44,40 +44,42 @@ func (s *Service) authenticate(
 		return nil, err
 	}
 
-	var (
-		registration *Registration
-		storeErr     error
-	)
+	a := &authenticated{
+		resources: s.cfg.Resources,
+		now:       tr.Time,
+	}
+	var lookupErr error
 	lookup := func(id trace.ClientID) (udap.Binding, bool) {
-		if registration, storeErr = s.cfg.Store.Client(ctx, id); storeErr != nil ||
-			registration == nil {
-			return udap.Binding{}, false
-		}
-
-		return udap.Binding{
-			Community: registration.Community,
-			Client:    registration.Client,
-			JWKSURI:   registration.Granted.JWKSURI,
-		}, true
+		a.registration, lookupErr = s.cfg.Store.Client(ctx, id)
+		return bindingOf(a.registration)
 	}
 	ant, err := s.verifier().Assertion(ctx, req.Params["client_assertion"], req.Params["client_id"],
 		expect, lookup, tr)
 	switch {
-	case storeErr != nil:
-		return nil, trouble(tr, storeErr)
+	case lookupErr != nil:
+		return nil, trouble(tr, lookupErr)
 	case err != nil:
 		return nil, err
-	case registration == nil || ant.ClientID != registration.ID:
+	case a.registration == nil || ant.ClientID != a.registration.ID:
 		return nil, trouble(tr, errMismatch)
 	}
 
-	return &authenticated{
-		ant:          ant,
-		registration: registration,
-		resources:    s.cfg.Resources,
-		now:          tr.Time,
-		spend:        s.spend(&ant.Verified, string(ant.ClientID), endpoint, tr.Time),
-	}, nil
+	a.ant = ant
+	a.spend = s.spend(&ant.Verified, string(ant.ClientID), endpoint, tr.Time)
+	return a, nil
+}
+
+// bindingOf returns what identifies the client of a registration; ok is false when there
+// is none.
+func bindingOf(r *Registration) (b udap.Binding, ok bool) {
+	if r == nil {
+		return b, false
+	}
+	return udap.Binding{
+		Community: r.Community,
+		Client:    r.Client,
+		JWKSURI:   r.Granted.JWKSURI,
+	}, true
 }
 
 // checkCredentials checks the parameters by which a client authenticates,
@@ -194,9 +196,11 @@ func (s *Service) limitClient(a *authenticated, tr *trace.Trace) error {
 	return limited(tr, s.limits.client, "certificate", certificateKey(&a.ant.Verified), a.now)
 }
 
-func certificateKey(v *udap.Verified) string {
-	sum := sha256.Sum256(v.Leaf.Raw)
-	return string(sum[:16])
+func certificateKey(v *udap.Verified) func() string {
+	return func() string {
+		sum := sha256.Sum256(v.Leaf.Raw)
+		return string(sum[:16])
+	}
 }
 
 // spendRefused uses up the jti of a request that is refused after its client was
@@ -216,16 +220,16 @@ func (s *Service) spendRefused(ctx context.Context, a *authenticated, refusal er
 
 // spendAlone uses up the jti of a request that stores nothing else.
 func (a *authenticated) spendAlone(ctx context.Context, store Store, tr *trace.Trace) error {
-	return a.use(store, tr, refuseClientJTI).commit(ctx, tr, func() error { return store.Spend(ctx, a.spend) })
+	return a.use(store, refuseClientJTI).commit(ctx, tr, func() error { return store.Spend(ctx, a.spend) })
 }
 
 // use is the use of a client's authentication token.
-func (a *authenticated) use(store Store, tr *trace.Trace, refuse func(*trace.Trace, error) error) use {
+func (a *authenticated) use(store Store, refuse func(*trace.Trace, error) error) use {
 	return use{
 		store:    store,
 		spend:    &a.spend,
 		verified: &a.ant.Verified,
-		refuse:   func(err error) error { return refuse(tr, err) },
+		refuse:   refuse,
 	}
 }
 

@@ -26,7 +26,7 @@ func parseForm(body string) (Params, error) {
 		return nil, fmt.Errorf("%d parameters, at most %d are allowed", n+1, maxParameters)
 	}
 
-	for _, pair := range strings.Split(body, "&") {
+	for pair := range strings.SplitSeq(body, "&") {
 		rawName, rawValue, _ := strings.Cut(pair, "=")
 		name, err := unescape(rawName)
 		if err != nil {

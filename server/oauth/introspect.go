@@ -103,7 +103,7 @@ func (s *Service) Revoke(ctx context.Context, req ClientRequest) error {
 		return err
 	}
 
-	err = a.use(s.cfg.Store, tr, refuseClientJTI).commit(ctx, tr, func() error {
+	err = a.use(s.cfg.Store, refuseClientJTI).commit(ctx, tr, func() error {
 		return a.revoke(ctx, s.cfg.Store, req.Params["token"], tr)
 	})
 	if err != nil {

@@ -31,8 +31,12 @@ func newLimiters(l Limits) *limiters {
 }
 
 // limited refuses when a limiter has no event left: 429 with Retry-After (RFC 6585 4).
-func limited(tr *trace.Trace, l *rate.Limiter, what, key string, now time.Time) error {
-	wait := l.Acquire(key, now)
+// key is asked for the party where there is a limit.
+func limited(tr *trace.Trace, l *rate.Limiter, what string, key func() string, now time.Time) error {
+	if l.Unlimited() {
+		return nil
+	}
+	wait := l.Acquire(key(), now)
 	if wait == 0 {
 		return nil
 	}

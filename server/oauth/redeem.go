@@ -147,7 +147,7 @@ func (s tokenEndpoint) end(
 	ctx context.Context, a *authenticated, id GrantID, decide func(*Grant) Change, tr *trace.Trace,
 ) error {
 	a.spent = true // or it cannot be: the error has the reason
-	return a.use(s.cfg.Store, tr, refuseIssue).commit(ctx, tr, func() error {
+	return a.use(s.cfg.Store, refuseIssue).commit(ctx, tr, func() error {
 		_, err := s.cfg.Store.Exchange(ctx, a.spend, id, decide)
 		return err
 	})

@@ -176,7 +176,8 @@ func (s *Service) limitRegistration(st *udap.SoftwareStatement, tr *trace.Trace)
 		tr.Time); err != nil {
 		return err
 	}
-	return limited(tr, s.limits.community, "trust community", string(st.Community.URI), tr.Time)
+	community := func() string { return string(st.Community.URI) }
+	return limited(tr, s.limits.community, "trust community", community, tr.Time)
 }
 
 func (s *Service) cancel(
@@ -188,7 +189,9 @@ func (s *Service) cancel(
 		store:    s.cfg.Store,
 		spend:    &sp,
 		verified: &st.Verified,
-		refuse:   func(err error) error { return refuseCancel(tr, st, err) },
+		refuse: func(tr *trace.Trace, err error) error {
+			return refuseCancel(tr, st, err)
+		},
 	}
 	err := once.commit(ctx, tr, func() (err error) {
 		old, err = s.cfg.Store.Cancel(ctx, sp, st.Community.URI, st.Client)
@@ -247,7 +250,7 @@ func (s *Service) register(
 		store:    s.cfg.Store,
 		spend:    &sp,
 		verified: &st.Verified,
-		refuse: func(err error) error {
+		refuse: func(tr *trace.Trace, err error) error {
 			return refuseSpend(tr, checkRegisterJTI, trace.InvalidSoftwareStatement, err)
 		},
 	}
@@ -377,13 +380,15 @@ func (s *Service) noteGrantTypes(m udap.ClientMetadata, tr *trace.Trace) {
 	tr.Pass(checkRegisterGrants, offered, asked)
 }
 
-// grantTypes are those that the metadata lists.
-func (s *Service) grantTypes() []string {
-	var names []string
-	if !s.cfg.NoFHIR {
+// grantTypes are those that the metadata lists. They must not be changed.
+func (s *Service) grantTypes() []string { return s.offered }
+
+// offers returns the grant types that the metadata lists.
+func (c Config) offers() (names []string) {
+	if !c.NoFHIR {
 		names = append(names, clientCredentials)
 	}
-	if s.cfg.people() {
+	if c.people() {
 		names = append(names, authorizationCode, refreshToken)
 	}
 	return names

@@ -97,6 +97,8 @@ type Service struct {
 	limits *limiters
 	nonces *dpop.Nonces // that proofs must have; nil: none
 
+	offered []string // grant types
+
 	trust   atomic.Pointer[trust]
 	signers atomic.Pointer[idtoken.Keys] // of ID tokens; none without people
 
@@ -146,9 +148,10 @@ func New(cfg Config) (*Service, error) {
 
 	urls := URLsOf(cfg.Issuer)
 	s := &Service{
-		cfg:    cfg,
-		urls:   urls,
-		limits: newLimiters(cfg.Limits),
+		cfg:     cfg,
+		urls:    urls,
+		limits:  newLimiters(cfg.Limits),
+		offered: cfg.offers(),
 		ours: map[string]string{
 			cfg.Base:        "FHIR base",
 			urls.Issuer:     "issuer",
@@ -309,7 +312,7 @@ type use struct {
 	store    Store
 	spend    *Spend
 	verified *udap.Verified
-	refuse   func(error) error // makes a refusal of a store's error
+	refuse   func(*trace.Trace, error) error // makes a refusal of a store's error
 }
 
 // commit runs a transaction that uses up the jti. Where tr observes, the JWT itself is
@@ -320,7 +323,7 @@ func (u use) commit(ctx context.Context, tr *trace.Trace, run func() error) erro
 		own := *u.spend
 		own.JTI, own.Proof = ownID(u.verified), nil
 		if err := u.store.Spend(ctx, own); err != nil {
-			return u.refuse(err)
+			return u.refuse(tr, err)
 		}
 	}
 
@@ -328,13 +331,13 @@ func (u use) commit(ctx context.Context, tr *trace.Trace, run func() error) erro
 	if err == nil {
 		return nil
 	}
-	if err := tr.Note(u.refuse(err)); err != nil {
+	if err := tr.Note(u.refuse(tr, err)); err != nil {
 		return err
 	}
 
 	u.spend.JTI = "for " + ownID(u.verified)
 	if err := run(); err != nil {
-		return u.refuse(err)
+		return u.refuse(tr, err)
 	}
 	return nil
 }

@@ -28,11 +28,11 @@ type endpoint struct {
 	serve     func(*call) (status int, body any, err error)
 }
 
-// call is one request whose body has been read to its end. The body is there
-// as long as the call.
+// call is one request whose body has been read to its end. It and its body are there
+// until the endpoint returns.
 type call struct {
 	r     *http.Request
-	body  []byte
+	body  bytes.Buffer
 	trace *trace.Trace
 }
 
@@ -62,10 +62,9 @@ func (s shell) handler(e endpoint) http.Handler {
 		tr.Address = PeerAddress(r)
 		defer s.Record(tr)
 
-		w.Header().Set("Trace-Id", tr.ID)
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Pragma", "no-cache")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		h := w.Header()
+		h["Trace-Id"] = []string{tr.ID}
+		maps.Copy(h, sharedHeader)
 		status, body, err := s.answer(e, w, r, tr)
 		if err != nil {
 			s.writeRefusal(w, RefusalOf(err), tr)
@@ -75,6 +74,16 @@ func (s shell) handler(e endpoint) http.Handler {
 		writeJSON(w, status, body)
 	})
 }
+
+// sharedHeader is on all answers: a header that differs is set, never added to.
+var sharedHeader = http.Header{
+	"Cache-Control":          {"no-store"},
+	"Pragma":                 {"no-cache"},
+	"X-Content-Type-Options": {"nosniff"},
+}
+
+// ofJSON is the header Content-Type of an answer.
+var ofJSON = []string{jsonType}
 
 // answer checks the request's head, reads its body and calls the core. A panic in
 // there is a fault of the server that goes into the trace.
@@ -95,34 +104,34 @@ func (s shell) answer(
 		return 0, nil, err
 	}
 
-	scratch := bodies.Get().(*bytes.Buffer)
-	defer release(scratch)
-	if err := readBody(scratch, e, w, r, tr); err != nil {
+	c := calls.Get().(*call)
+	defer c.release()
+	if err := readBody(&c.body, e, w, r, tr); err != nil {
 		return 0, nil, err
 	}
-	if err := checkCharset(charset, scratch.Bytes(), tr); err != nil {
+	if err := checkCharset(charset, c.body.Bytes(), tr); err != nil {
 		return 0, nil, err
 	}
 
 	tr.Time = s.cfg.Now() // a body can be slow: it is validated at the time of its end
-	return e.serve(&call{
-		r:     r,
-		body:  scratch.Bytes(),
-		trace: tr,
-	})
+	c.r, c.trace = r, tr
+	return e.serve(c)
 }
 
-// bodies are scratch buffers for request bodies. One that grew beyond the usual
-// size is not used again.
-var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+// calls are used again, for the sake of their bodies. One whose body grew beyond the
+// usual size is not.
+var calls = sync.Pool{New: func() any { return new(call) }}
 
 const maxKeptBody = 16 << 10
 
-func release(scratch *bytes.Buffer) {
-	if scratch.Cap() <= maxKeptBody {
-		scratch.Reset()
-		bodies.Put(scratch)
+// release ends a call: nothing that it had may be used afterwards.
+func (c *call) release() {
+	if c.body.Cap() > maxKeptBody {
+		return
 	}
+	c.r, c.trace = nil, nil
+	c.body.Reset()
+	calls.Put(c)
 }
 
 // fault is a panic as an error.
@@ -190,15 +199,18 @@ func unsupportedType(tr *trace.Trace, expected, found string) error {
 	}
 }
 
-func (s shell) address(r *http.Request) string {
-	if s.cfg.Address != nil {
-		return s.cfg.Address(r)
+// address returns the function that names the party that limits per address count.
+func (s shell) address(r *http.Request) func() string {
+	return func() string {
+		if s.cfg.Address != nil {
+			return s.cfg.Address(r)
+		}
+		peer, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil {
+			return r.RemoteAddr
+		}
+		return Customer(peer.Addr()).String()
 	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return Customer(peer.Addr()).String()
 }
 
 // PeerAddress returns the IP address of the other side of a request's connection;
@@ -282,6 +294,10 @@ func checkCharset(charset string, body []byte, tr *trace.Trace) error {
 // before anything in it is looked at, and the connection closed.
 func readBody(scratch *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.Request, tr *trace.Trace) error {
 	_, err := scratch.ReadFrom(http.MaxBytesReader(w, r.Body, e.limit))
+	if err == nil {
+		return nil
+	}
+
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):
@@ -302,16 +318,14 @@ func readBody(scratch *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.
 			Err:    err,
 		})
 
-	case err != nil:
-		w.Header().Set("Connection", "close")
-		return tr.Refuse(checkBody, trace.InvalidRequest, trace.Finding{
-			Expected: "a whole body",
-			Found:    "one that ends early",
-			Err:      err,
-		})
 	}
 
-	return nil
+	w.Header().Set("Connection", "close")
+	return tr.Refuse(checkBody, trace.InvalidRequest, trace.Finding{
+		Expected: "a whole body",
+		Found:    "one that ends early",
+		Err:      err,
+	})
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {
@@ -320,8 +334,9 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 		status, b = http.StatusInternalServerError, []byte(
 			`{"error":"server_error","error_description":"The server failed."}`)
 	}
-	w.Header().Set("Content-Type", jsonType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	h := w.Header()
+	h["Content-Type"] = ofJSON
+	h["Content-Length"] = []string{strconv.Itoa(len(b))}
 	w.WriteHeader(status)
 
 	_, _ = w.Write(b) // the client is gone
@@ -367,7 +382,7 @@ func (s *Service) Routes(mount func(url string, h http.Handler)) {
 
 // clientCall reads the form of an endpoint that authenticates clients.
 func clientCall(c *call) (ClientRequest, error) {
-	p, err := parseForm(string(c.body))
+	p, err := parseForm(c.body.String())
 	if err != nil {
 		return ClientRequest{}, c.trace.Refuse(checkBody, trace.InvalidRequest, trace.Finding{
 			Expected: "a form with each parameter once",
@@ -413,7 +428,7 @@ func (s shell) serveRevoke(c *call) (int, any, error) {
 }
 
 func (s shell) serveRegister(c *call) (int, any, error) {
-	req, err := parseRegistration(c.body, c.trace)
+	req, err := parseRegistration(c.body.Bytes(), c.trace)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -275,7 +275,7 @@ func (s tokenEndpoint) issue(
 	}
 
 	var handle Handle
-	err := a.use(s.cfg.Store, tr, refuseIssue).commit(ctx, tr, func() (err error) {
+	err := a.use(s.cfg.Store, refuseIssue).commit(ctx, tr, func() (err error) {
 		handle, err = s.store(ctx, a, g, &t)
 		return err
 	})
@@ -283,18 +283,19 @@ func (s tokenEndpoint) issue(
 		return nil, err
 	}
 
+	scopes := strings.Join(g.scope, " ")
 	passJTI(tr, checkClientJTI)
 	tr.Effect = trace.Issued
 	tr.Token, tr.Grant = t.ID(), string(t.Grant)
 	tr.Person, tr.Patient = t.Subject, t.Patient
 	tr.Pass(checkIssued, "at most 60 minutes",
-		"token "+t.ID()+" for "+t.Expires.Sub(now).String()+", "+strings.Join(g.scope, " ")+g.whose())
+		"token "+tr.Token+" for "+t.Expires.Sub(now).String()+", "+scopes+g.whose())
 
 	answer := &TokenResponse{
 		AccessToken:  tokenText(handle, secret),
 		TokenType:    tokenType(a.thumbprint),
 		ExpiresIn:    int64(t.Expires.Sub(now) / time.Second),
-		Scope:        strings.Join(g.scope, " "),
+		Scope:        scopes,
 		RefreshToken: g.refresh,
 		Patient:      t.Patient,
 	}

@@ -34,10 +34,13 @@ func New(perMinute int) *Limiter {
 	}
 }
 
+// Unlimited reports whether there is no limit.
+func (l *Limiter) Unlimited() bool { return l.each == 0 }
+
 // Acquire counts one event of a party and returns 0, or returns how long the
 // party must wait and counts nothing.
 func (l *Limiter) Acquire(party string, now time.Time) time.Duration {
-	if l.each == 0 {
+	if l.Unlimited() {
 		return 0
 	}
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 )
 
@@ -33,8 +34,9 @@ type Engine[B Batch] struct {
 	// Rollback ends a transaction that is not committed; after a commit it has no
 	// effect.
 	Rollback func(B)
-	// Guard calls a function, and returns a *Panicked when it panics; nil: Guard.
-	Guard func(func() error) error
+	// Recovered returns the *Panicked for a value that was recovered from a panic, by
+	// the function that has recovered it; nil: one without a cause.
+	Recovered func(value any) *Panicked
 
 	// Most bounds how many callers share a transaction.
 	Most int
@@ -81,8 +83,8 @@ func New[B Batch](engine Engine[B]) *Committer[B] {
 		closed: make(chan struct{}),
 	}
 
-	if c.engine.Guard == nil {
-		c.engine.Guard = Guard
+	if c.engine.Recovered == nil {
+		c.engine.Recovered = func(value any) *Panicked { return &Panicked{Value: value} }
 	}
 	c.pool.New = func() any {
 		return &work[B]{done: make(chan error, 1)}
@@ -159,12 +161,14 @@ func (c *Committer[B]) nudge() {
 
 func (c *Committer[B]) loop() {
 	defer close(c.closed)
-	debug.SetPanicOnFault(true) // for files that are mapped into memory; Guard makes an error of it
+	debug.SetPanicOnFault(true) // for files that are mapped into memory; guard makes an error of it
+	var room []*work[B]
 	for range c.wake {
 		for {
-			batch, last := c.next()
+			batch, last := c.next(room)
 			if len(batch) > 0 {
 				c.commit(batch)
+				room = batch[:0]
 				continue
 			}
 			if last {
@@ -176,19 +180,21 @@ func (c *Committer[B]) loop() {
 	}
 }
 
-// next removes the work that waits, up to the bound, from the queue.
-func (c *Committer[B]) next() (all []*work[B], closing bool) {
+// next moves the work that waits, up to the bound, from the queue to all.
+func (c *Committer[B]) next(all []*work[B]) (batch []*work[B], closing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.queue) > 0 && len(all) < c.engine.Most {
-		w := c.queue[0]
-		c.queue = c.queue[1:]
+	taken := 0
+	for taken < len(c.queue) && len(all) < c.engine.Most {
+		w := c.queue[taken]
+		taken++
 		if w.state == queued {
 			w.state = begun
 			all = append(all, w)
 		}
 	}
 
+	c.queue = slices.Delete(c.queue, 0, taken)
 	return all, c.closing
 }
 
@@ -276,7 +282,7 @@ func (c *Committer[B]) attempt(all []*work[B]) (spoilers []*work[B], began bool,
 	}
 
 	for _, w := range all {
-		w.err = c.engine.Guard(func() error { return w.apply(b) })
+		w.err = c.guard(func() error { return w.apply(b) })
 		if changed := b.Changed(); w.err == nil || !changed && !IsPanic(w.err) {
 			continue
 		}
@@ -298,7 +304,7 @@ func (c *Committer[B]) attempt(all []*work[B]) (spoilers []*work[B], began bool,
 		return all, true, nil
 	}
 
-	return nil, true, c.engine.Guard(func() error { return c.engine.Commit(b) })
+	return nil, true, c.guard(func() error { return c.engine.Commit(b) })
 }
 
 func (c *Committer[B]) fetch(b B, all []*work[B]) error {
@@ -311,14 +317,14 @@ func (c *Committer[B]) fetch(b B, all []*work[B]) error {
 			w.want(b)
 		}
 	}
-	return c.engine.Guard(func() error { return c.engine.Fetch(b) })
+	return c.guard(func() error { return c.engine.Fetch(b) })
 }
 
 func (c *Committer[B]) settle(b B) error {
 	if c.engine.Settle == nil {
 		return nil
 	}
-	return c.engine.Guard(func() error { return c.engine.Settle(b) })
+	return c.guard(func() error { return c.engine.Settle(b) })
 }
 
 // Close commits what is queued and ends the loop.
@@ -351,12 +357,12 @@ func IsPanic(err error) bool {
 	return errors.As(err, &p)
 }
 
-// Guard calls f, and returns a *Panicked when it panics: one request's must not end
+// guard calls f, and returns a *Panicked when it panics: one request's must not end
 // the others.
-func Guard(f func() error) (err error) {
+func (c *Committer[B]) guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &Panicked{Value: p}
+			err = c.engine.Recovered(p)
 		}
 	}()
 

@@ -364,10 +364,9 @@ func (s *Source) entry(place string, issuer *x509.Certificate) (*entry, error) {
 // issuerID names an issuer by its subject and key, so that a cross-signed
 // issuer has one list.
 func issuerID(c *x509.Certificate) [sha256.Size]byte {
-	h := sha256.New()
-	h.Write(c.RawSubject)
-	h.Write(c.RawSubjectPublicKeyInfo)
-	return [sha256.Size]byte(h.Sum(nil))
+	var room [1 << 10]byte
+	named := append(append(room[:0], c.RawSubject...), c.RawSubjectPublicKeyInfo...)
+	return sha256.Sum256(named)
 }
 
 // evict drops the entries used longest ago until the bounds hold; never the

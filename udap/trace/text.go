@@ -23,4 +23,11 @@ func Cut(s string, n int) string {
 }
 
 // Stamp returns a time as findings write it: RFC 3339 in UTC, to the second.
-func Stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func Stamp(t time.Time) string { return Stamped("", t) }
+
+// Stamped returns a text with a time behind it, as Stamp writes that.
+func Stamped(before string, t time.Time) string {
+	var b [64]byte
+	text := append(b[:0], before...)
+	return string(t.UTC().AppendFormat(text, time.RFC3339))
+}

@@ -115,8 +115,10 @@ const (
 func NewTrace(action string, now time.Time) *Trace {
 	var id [12]byte
 	_, _ = rand.Read(id[:]) // crypto/rand.Read never fails (Go 1.24)
+	var text [2 * len(id)]byte
+	hex.Encode(text[:], id[:])
 	return &Trace{
-		ID:     hex.EncodeToString(id[:]),
+		ID:     string(text[:]),
 		Action: action,
 		Time:   now,
 		Steps:  make([]Step, 0, usualSteps),
@@ -167,16 +169,9 @@ func (t *Trace) Collect(checks ...func() error) error {
 	for _, check := range checks {
 		if first == nil {
 			first = check()
-			continue
+		} else {
+			t.further(check)
 		}
-
-		code, by, n := t.Code, t.RefusedBy, len(t.Steps)
-		_ = check() // the first error is the answer; this one is in the trace
-		t.Code, t.RefusedBy = code, by
-		later := slices.DeleteFunc(t.Steps[n:], func(s Step) bool {
-			return s.Verdict != Refused && s.Verdict != Observed
-		})
-		t.Steps = t.Steps[:n+len(later)]
 	}
 
 	return first
@@ -185,23 +180,40 @@ func (t *Trace) Collect(checks ...func() error) error {
 // Independent is Collect for checks after whose refusal an observing trace may go on:
 // they leave behind only what the next step can do without.
 func (t *Trace) Independent(checks ...func() error) error {
-	if t.tolerated == nil {
-		return t.Collect(checks...)
+	var first error
+	for _, check := range checks {
+		if first == nil {
+			first = t.Note(check())
+		} else {
+			t.further(func() error { return t.Note(check()) })
+		}
 	}
 
-	noting := make([]func() error, len(checks))
-	for i, check := range checks {
-		noting[i] = func() error { return t.Note(check()) }
-	}
-	return t.Collect(noting...)
+	return first
+}
+
+// further runs a check after another one has decided: of its steps, those that are
+// refused stay in the trace.
+func (t *Trace) further(check func() error) {
+	code, by, n := t.Code, t.RefusedBy, len(t.Steps)
+	_ = check() // the first error is the answer; this one is in the trace
+	t.Code, t.RefusedBy = code, by
+	later := slices.DeleteFunc(t.Steps[n:], func(s Step) bool {
+		return s.Verdict != Refused && s.Verdict != Observed
+	})
+	t.Steps = t.Steps[:n+len(later)]
 }
 
 // Note returns nil for the last refusal of an observing trace if that is tolerated,
 // and records it as Observed. It returns every other error as it is, and so those
 // for which the other side is not to blame.
 func (t *Trace) Note(err error) error {
+	if err == nil || t.tolerated == nil {
+		return err
+	}
+
 	var e *Error
-	if t.tolerated == nil || !errors.As(err, &e) || e.Check != t.RefusedBy || !t.tolerated(e.Check) {
+	if !errors.As(err, &e) || e.Check != t.RefusedBy || !t.tolerated(e.Check) {
 		return err
 	}
 	if e.final || e.Code == ServerError || e.Code == TemporarilyUnavailable {
