@@ -82,9 +82,12 @@ func BenchmarkWhole(b *testing.B) {
 type whole struct{ *servertest.Destination }
 
 // newWhole starts a destination as cmd/destination has it, whose log goes nowhere.
-func newWhole(b testing.TB) whole {
+func newWhole(b testing.TB, change ...func(*servertest.Env)) whole {
 	w := servertest.NewEnv(b)
 	l := w.Listen()
+	for _, f := range change {
+		f(w)
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		b.Fatal(err)

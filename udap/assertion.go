@@ -91,7 +91,10 @@ func (val *validation) registration(e *envelope, lookup func(trace.ClientID) (Bi
 func (val *validation) assertionNames(e *envelope, client caller, param string, out *Verified) error {
 	k := val.kind.checks
 	uris := e.leaf.uris
-	iss, ok := e.Claims.Text("iss")
+	iss, ok := string(client.id), e.Claims.Is("iss", string(client.id))
+	if !ok {
+		iss, ok = e.Claims.Text("iss")
+	}
 	switch {
 	case !ok || iss == "":
 		return val.refuseClaim(k.iss, trace.Finding{

@@ -34,27 +34,21 @@ func openCompact(compact string, m *memory) (*envelope, *jose.Fault) {
 type opener func(known func(segment string) (jose.Object, bool)) (*jose.JWS, *jose.Fault)
 
 func openKnown(m *memory, open opener) (*envelope, *jose.Fault) {
-	var known *knownHeader
+	e := &envelope{}
 	s, f := open(func(segment string) (jose.Object, bool) {
 		k, ok := m.headers.get(segment)
 		if !ok {
 			return nil, false
 		}
 
-		known = k
+		e.known, e.texts = k, k.texts
 		return k.header, true
 	})
 	if f != nil {
 		return nil, f
 	}
 
-	e := &envelope{
-		JWS:   s,
-		known: known,
-	}
-	if known != nil {
-		e.texts = known.texts
-	}
+	e.JWS = s
 	return e, nil
 }
 

@@ -106,7 +106,7 @@ func (x *extension) refuse(c trace.Check, expected, found, remedy string) error 
 }
 
 func (x *extension) version() error {
-	if v, ok := x.o.Text("version"); !ok || v != "1" {
+	if !x.o.Is("version", "1") {
 		return x.refuse(x.checks.version, `the string "1"`, x.o.Show("version"), "")
 	}
 	x.tr.Pass(x.checks.version, `"1"`, `"1"`)
@@ -154,12 +154,13 @@ func absoluteURI(s string) (scheme string, err error) {
 	return u.Scheme, nil
 }
 
+var purposesExpected = fmt.Sprintf("purpose_of_use as an array of 1 to %d codes", maxPurposes)
+
 // purposes returns the codes of purpose_of_use.
 func (x *extension) purposes() ([]string, error) {
-	expected := fmt.Sprintf("purpose_of_use as an array of 1 to %d codes", maxPurposes)
 	codes, ok := x.o.List("purpose_of_use")
 	if !ok || len(codes) == 0 || len(codes) > maxPurposes {
-		return nil, x.refuse(x.checks.purpose, expected, x.o.Show("purpose_of_use"), "")
+		return nil, x.refuse(x.checks.purpose, purposesExpected, x.o.Show("purpose_of_use"), "")
 	}
 
 	for _, code := range codes {
@@ -168,7 +169,7 @@ func (x *extension) purposes() ([]string, error) {
 		}
 	}
 
-	x.tr.Pass(x.checks.purpose, expected, strings.Join(codes, " "))
+	x.tr.Pass(x.checks.purpose, purposesExpected, strings.Join(codes, " "))
 	return codes, nil
 }
 
@@ -232,7 +233,10 @@ func (x *extension) consents() (policy, reference []string, err error) {
 			"no consent_policy", "")
 	}
 
-	found := fmt.Sprintf("%d policies, %d references", len(policy), len(reference))
+	found := "0 policies, 0 references"
+	if policy != nil {
+		found = fmt.Sprintf("%d policies, %d references", len(policy), len(reference))
+	}
 	x.tr.Pass(x.checks.consent, "URIs", found)
 	return policy, reference, nil
 }

@@ -250,6 +250,7 @@ var table = []row{
 		room:   "server/oauth/stored",
 		reason: "the form in which every engine stores what oauth.Store keeps",
 		ours:   []string{"server/oauth"},
+		others: []string{strict},
 		less:   []string{"net", "net/http", "os", "encoding/json"},
 	},
 	{room: "server/oauth/storetest", reason: "the test that any store of oauth must pass",

@@ -33,12 +33,12 @@ const usualToken = 768
 
 // tokenRecord returns what is stored of a token.
 func tokenRecord(token *oauth.Token) ([]byte, error) {
-	record := bytes.NewBuffer(make([]byte, 0, usualToken))
-	record.Write(token.Hash[:])
-	if err := json.MarshalWrite(record, token); err != nil {
+	record := append(make([]byte, 0, usualToken), token.Hash[:]...)
+	record, err := stored.AppendToken(record, token)
+	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return record.Bytes(), nil
+	return record, nil
 }
 
 // putToken stores a token if its client still has the registration from which it

@@ -2,8 +2,10 @@ package oauth
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/udap/trace"
@@ -58,6 +60,70 @@ func (s *Service) negotiate(
 	}
 
 	return answer, tr.Refuse(c.check, c.code, f)
+}
+
+// maxNegotiations bounds how many answers are remembered, and maxNegotiation the length
+// of the texts of each, in bytes.
+const (
+	maxNegotiations = 1024
+	maxNegotiation  = 1 << 10
+)
+
+// negotiations remember what came of requests for scopes. An answer depends on these
+// texts and on the catalogue, which never changes, and on nothing else: neither on who
+// asks nor on the time. Refusals are not remembered.
+type negotiations struct {
+	mu      sync.Mutex
+	answers map[negotiation]scope.Answer
+}
+
+// negotiation is what an answer depends on.
+type negotiation struct{ grant, registered, asked string }
+
+func (n *negotiations) get(k negotiation) (scope.Answer, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	a, known := n.answers[k]
+	return a, known
+}
+
+func (n *negotiations) put(k negotiation, a scope.Answer) {
+	if len(k.registered)+len(k.asked) > maxNegotiation {
+		return
+	}
+
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.answers == nil || len(n.answers) >= maxNegotiations {
+		n.answers = map[negotiation]scope.Answer{}
+	}
+	a.Granted = slices.Clip(a.Granted)
+	n.answers[k] = a
+}
+
+// negotiateWithin is negotiate for a client with registered scopes, which are the most
+// that it gets.
+func (s tokenEndpoint) negotiateWithin(
+	g *grantType, registered string, asked []string, c scopeCheck, tr *trace.Trace,
+) (scope.Answer, error) {
+	k := negotiation{
+		grant:      g.name,
+		registered: registered,
+		asked:      strings.Join(asked, " "),
+	}
+	if a, known := s.negotiations.get(k); known {
+		return a, nil
+	}
+
+	a, err := s.negotiate(g, scope.Request{
+		Scopes:  asked,
+		Within:  splitScope(registered),
+		Limited: true,
+	}, c, tr)
+	if err == nil {
+		s.negotiations.put(k, a)
+	}
+	return a, err
 }
 
 // noteGranted records what of a request was granted, and why the rest was not.

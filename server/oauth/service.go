@@ -97,7 +97,8 @@ type Service struct {
 	limits *limiters
 	nonces *dpop.Nonces // that proofs must have; nil: none
 
-	offered []string // grant types
+	offered      []string // grant types
+	negotiations negotiations
 
 	trust   atomic.Pointer[trust]
 	signers atomic.Pointer[idtoken.Keys] // of ID tokens; none without people

@@ -12,7 +12,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"fhirdest.example/fhir/scope"
 	"fhirdest.example/udap"
 	"fhirdest.example/udap/trace"
 )
@@ -198,11 +197,7 @@ func (s tokenEndpoint) grantScope(
 		}
 	}
 
-	answer, err := s.negotiate(g, scope.Request{
-		Scopes:  requested,
-		Within:  splitScope(a.registration.Granted.Scope),
-		Limited: true,
-	}, check, tr)
+	answer, err := s.negotiateWithin(g, a.registration.Granted.Scope, requested, check, tr)
 	if err != nil {
 		return nil, err
 	}

@@ -463,7 +463,7 @@ type tokenRow struct {
 }
 
 func newTokenRow(token *oauth.Token) (tokenRow, error) {
-	body, err := json.Marshal(token)
+	body, err := stored.AppendToken(nil, token)
 	if err != nil {
 		return tokenRow{}, fmt.Errorf("store: %w", err)
 	}

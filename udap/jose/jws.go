@@ -13,9 +13,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/lestrrat-go/jwx/v2/jwa"
-	"github.com/lestrrat-go/jwx/v2/jws"
-
 	"fhirdest.example/udap/trace"
 )
 
@@ -353,18 +350,14 @@ func (s *JWS) Verify(certs []*x509.Certificate) *Fault {
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
 func (s *JWS) verifyWith(key crypto.PublicKey) error {
-	v, err := jws.NewVerifier(jwa.SignatureAlgorithm(s.Algorithm))
-	if err != nil {
-		return err
-	}
 	if len(s.input) > maxCompact { // of a detached payload: not kept
-		return v.Verify([]byte(s.input), s.Signature, key)
+		return verifySignature(s.Algorithm, key, []byte(s.input), s.Signature)
 	}
 
 	buf := scratch.Get().(*[]byte)
 	defer scratch.Put(buf)
 	*buf = append((*buf)[:0], s.input...)
-	return v.Verify(*buf, s.Signature, key)
+	return verifySignature(s.Algorithm, key, *buf, s.Signature)
 }
 
 // otherOrder recognises an x5c whose signer is not first, where the key of the

@@ -21,6 +21,16 @@ func (o Object) Has(name string) bool { _, ok := o[name]; return ok }
 // Text returns a string member. ok is false if it is absent or not a string.
 func (o Object) Text(name string) (s string, ok bool) { return Text(o[name]) }
 
+// Is reports whether a member is this string.
+func (o Object) Is(name, text string) bool {
+	v := o[name]
+	if v.Kind() != '"' || bytes.IndexByte(v, '\\') >= 0 {
+		s, ok := Text(v)
+		return ok && s == text
+	}
+	return string(v[1:len(v)-1]) == text
+}
+
 // List returns a member that is an array of strings. ok is false if it is
 // absent or anything else.
 func (o Object) List(name string) (list []string, ok bool) { return List(o[name]) }
