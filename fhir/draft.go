@@ -27,9 +27,7 @@ type draft struct {
 // prepareDraft makes the draft of a write. It finds no fault with the request:
 // what it cannot foresee is done in the writer.
 func (s *writer) prepareDraft(r *request) error {
-	typ := r.path[0]
-	if r.in == nil && r.patch == nil || !r.access.Can(scope.Update, typ) &&
-		!r.access.Can(scope.Create, typ) {
+	if !drafts(r) {
 		return nil
 	}
 	if r.method == http.MethodPost {
@@ -37,18 +35,34 @@ func (s *writer) prepareDraft(r *request) error {
 	}
 
 	return s.Store.View(r.ctx, func(sn Snapshot) error {
-		old, ok, err := s.draftTarget(sn, r)
-		switch {
-		case err != nil:
-			return err
-		case !ok:
-			return s.draftFirst(r)
-		case r.patch != nil:
-			return s.draftPatch(r, old)
-		}
-
-		return s.draftNext(r, r.in, old)
+		return s.draftIn(sn, r)
 	})
+}
+
+// drafts reports whether a write has something to draft.
+func drafts(r *request) bool {
+	typ := r.path[0]
+	return (r.in != nil || r.patch != nil) &&
+		(r.access.Can(scope.Update, typ) || r.access.Can(scope.Create, typ))
+}
+
+// draftIn makes the draft of a write that drafts, in a state.
+func (s *writer) draftIn(sn Snapshot, r *request) error {
+	if r.method == http.MethodPost {
+		return s.draftFirst(r)
+	}
+
+	old, ok, err := s.draftTarget(sn, r)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return s.draftFirst(r)
+	case r.patch != nil:
+		return s.draftPatch(r, old)
+	}
+
+	return s.draftNext(r, r.in, old)
 }
 
 // draftTarget returns the version that a write will follow, if there is one.

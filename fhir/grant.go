@@ -399,6 +399,13 @@ func (s source) State() any {
 	return s.Snapshot
 }
 
+func (s source) Consents() any {
+	if c, ok := s.Snapshot.(*change); ok {
+		return consentState{c, c.consents}
+	}
+	return s.State()
+}
+
 // binding identifies a grant for page links: the same client with the same
 // scopes and patient may go on with a newer token.
 func binding(g *Grant) [32]byte {

@@ -72,9 +72,7 @@ func (s *Service) PrepareLoad(ctx context.Context, a *Asked, lines []Line) *Load
 				if from >= len(lines) {
 					return
 				}
-				for i := from; i < min(to, len(lines)); i++ {
-					l.lines[i] = s.prepareLine(of, lines[i])
-				}
+				l.prepare(s, of, from, lines[from:min(to, len(lines))])
 			}
 		})
 	}
@@ -94,6 +92,38 @@ func (l *Load) request(ctx context.Context, s *Service) *request {
 	}
 	s.admit(r)
 	return r
+}
+
+// prepare prepares lines, of which the first has the index at, and drafts them in one
+// state of the store. of is what request has returned.
+func (l *Load) prepare(s *Service, of *request, at int, lines []Line) {
+	made := l.lines[at : at+len(lines)]
+	for i, line := range lines {
+		made[i] = s.prepareLine(of, line)
+	}
+
+	err := s.Store.View(of.ctx, func(sn Snapshot) error {
+		for i := range made {
+			if made[i].failed != nil || !drafts(made[i].req) {
+				continue
+			}
+
+			if err := s.writer.draftIn(sn, made[i].req); err != nil {
+				f := asFailure(err)
+				if f.status >= http.StatusInternalServerError {
+					return err
+				}
+				made[i].failed = f
+			}
+		}
+		return nil
+	})
+
+	for i := range made {
+		if err != nil && made[i].failed == nil {
+			made[i].failed = asFailure(err)
+		}
+	}
 }
 
 // prepareLine parses and validates a line. of is what Load.request has returned.
@@ -116,9 +146,7 @@ func (s *Service) prepareLine(of *request, line Line) loadLine {
 			r.method = http.MethodPut
 			r.path = []string{in.typ, in.id}
 		}
-		if err = s.verifySigned(r, in); err == nil {
-			err = s.writer.prepareDraft(r)
-		}
+		err = s.verifySigned(r, in)
 	}
 
 	if err != nil {

@@ -25,7 +25,14 @@ func NewSnapshot(r Resources, a AuditReader) Snapshot {
 type change struct {
 	snapshot
 	resourceWriter
-	store AuditStore
+	store    AuditStore
+	consents int // how many times a Consent was put
+}
+
+// consentState identifies the state of the Consents in a change.
+type consentState struct {
+	change   *change
+	consents int
 }
 
 // NewChange joins what a store has of resources and of records.
@@ -35,6 +42,13 @@ func NewChange(r ResourceStore, a AuditStore) Change {
 		resourceWriter: r,
 		store:          a,
 	}
+}
+
+func (c *change) Put(ctx context.Context, e Entry) (doc uint64, err error) {
+	if e.Type == "Consent" {
+		c.consents++
+	}
+	return c.resourceWriter.Put(ctx, e)
 }
 
 func (c *change) Append(ctx context.Context, records []trail.Record) error {

@@ -82,6 +82,8 @@ func (versions) Having(context.Context, search.Clause, func(uint64) bool) error 
 
 func (versions) State() any { return nil }
 
+func (versions) Consents() any { return nil }
+
 func (versions) Parse(v access.Resource) (*tree.Value, error) { return tree.Parse(v.Body) }
 
 const (

@@ -46,6 +46,9 @@ type Source interface {
 	// State identifies a state that does not change; nil for one that is being
 	// changed.
 	State() any
+	// Consents identifies the state of all Consents: it is the same as long as none of
+	// them has changed. nil: unknown.
+	Consents() any
 }
 
 // Reason is why a resource may not be seen.
@@ -116,6 +119,7 @@ func (r *Reader) Finds(ctx context.Context, src Source, v Resource) (bool, error
 		return false, err
 	}
 
+	noteShown(r, src, v)
 	filter := r.filter(scope.Search, v.Type)
 	if filter.All() { // all else is decided
 		return true, nil
@@ -342,8 +346,7 @@ func showsTargets(
 	}
 	if state := src.State(); r.targets == nil || state == nil || state != r.targetsOf ||
 		len(r.targets) >= maxTargets {
-		r.targets = map[target]bool{}
-		r.targetsOf = state
+		forgetTargets(r, state)
 	}
 
 	shown = true
@@ -362,6 +365,29 @@ func showsTargets(
 		}
 	})
 	return shown && err == nil, err
+}
+
+// forgetTargets makes what is known of targets that of another state.
+func forgetTargets(r *Reader, state any) {
+	if r.targets == nil {
+		r.targets = map[target]bool{}
+	}
+	clear(r.targets)
+	r.targetsOf = state
+}
+
+// noteShown remembers of a version that may be read, if it is the current one, that a
+// Provenance about it may be shown: exports meet most targets before the Provenance. A
+// Binary is left out, as its security context counts too.
+func noteShown(r *Reader, src Source, v Resource) {
+	state := src.State()
+	if len(r.rules) == 0 || state == nil || len(v.Terms) == 0 || v.Type == "Binary" {
+		return
+	}
+	if state != r.targetsOf || len(r.targets) >= maxTargets {
+		forgetTargets(r, state)
+	}
+	r.targets[target{v.Type, v.ID}] = true
 }
 
 // mayShow reports whether the rules allow showing that a resource is there. What is not

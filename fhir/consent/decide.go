@@ -200,13 +200,6 @@ func (d *Decider) byAction(
 	return a, nil
 }
 
-// Permits reports whether it is known already that everything of a patient may be
-// read, whatever it is.
-func (d *Decider) Permits(patient []byte) bool {
-	a, known := d.settled[string(patient)]
-	return known && a.Outcome == Permit
-}
-
 // answer joins what a patient's Consents decide.
 func (q *question) answer(ctx context.Context, patient string, all []*Consent) Answer {
 	permitted := Answer{}

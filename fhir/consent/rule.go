@@ -40,8 +40,10 @@ type Rule struct {
 	noted   []Answer      // see Take
 	of      access.Source // whose state decider has seen; nil: none
 	decider *Decider
-	known   bool // whether idle is known of that state
-	idle    bool // no Consent decides anything in that state
+
+	consents any  // the state of the Consents that decider has seen; nil: unknown
+	known    bool // whether idle is known of that state
+	idle     bool // no Consent decides anything in that state
 }
 
 // Check implements access.Rule.
@@ -71,8 +73,8 @@ func (r *Rule) Decide(
 		if idle, err := r.isIdle(ctx, src); err != nil || idle {
 			return d, err
 		}
-		if r.permits(v.Type, v.ID, v.Terms) {
-			d.Permits = r.expressly(v)
+		if permitted, expressly := r.permits(v.Type, v.ID, v.Terms); permitted {
+			d.Permits = expressly
 			return d, nil
 		}
 	}
@@ -90,27 +92,26 @@ func (r *Rule) Decide(
 }
 
 // permits reports whether it is known already that all patients to whom a resource
-// belongs permit everything.
-func (r *Rule) permits(typ, id string, terms search.Terms) bool {
+// belongs permit everything; expressly, that a Consent does, and not only that none
+// denies it.
+func (r *Rule) permits(typ, id string, terms search.Terms) (all, expressly bool) {
 	if typ == "Bundle" || len(terms) == 0 || outside()[typ] != nil {
-		return false
+		return false, false
 	}
 
-	all := typ != "Patient" || r.decider.Permits([]byte(id))
+	all = true
+	settled := r.decider.settled
+	if typ == "Patient" {
+		a := settled[id]
+		all = a.Outcome == Permit
+		expressly = a.Consent != ""
+	}
 	search.Patients(typ, terms, func(patient []byte) {
-		all = all && r.decider.Permits(patient)
+		a := settled[string(patient)]
+		all = all && a.Outcome == Permit
+		expressly = expressly || a.Consent != ""
 	})
-	return all
-}
-
-// expressly reports whether a Consent permits what is known to be permitted, and not
-// only that none denies it.
-func (r *Rule) expressly(v access.Resource) bool {
-	by := v.Type == "Patient" && r.decider.settled[v.ID].Consent != ""
-	search.Patients(v.Type, v.Terms, func(patient []byte) {
-		by = by || r.decider.settled[string(patient)].Consent != ""
-	})
-	return by
+	return all, expressly
 }
 
 // maxNoted bounds the decisions that are noted of one request.
@@ -148,15 +149,23 @@ func (a *Answer) Text() string {
 }
 
 // follow makes a decider for a state. What it has found is kept as long as the state
-// is the same: of one that is being changed, for no longer than one question.
+// is the same; of one that is being changed, only which Consents there are, as long as
+// none of them has changed.
 func (r *Rule) follow(src access.Source) {
 	state := src.State()
 	if r.decider != nil && state != nil && r.of != nil && r.of.State() == state {
 		return
 	}
 
+	var inForce map[string][]*Consent
+	if same := src.Consents(); same == nil || same != r.consents {
+		r.known = false
+		r.consents = same
+	} else if r.decider != nil {
+		inForce = r.decider.inForce
+	}
+
 	r.of = src
-	r.known = false
 	r.decider = &Decider{
 		Asker:  r.Asker,
 		Policy: r.Policy,
@@ -167,6 +176,7 @@ func (r *Rule) follow(src access.Source) {
 			bases: r.Bases,
 			cache: r.Cache,
 		},
+		inForce: inForce,
 	}
 }
 

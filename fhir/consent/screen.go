@@ -66,7 +66,7 @@ func (r *Rule) each(
 		}
 
 		for _, v := range all {
-			permitted := r.permits(typ, v.ID, v.Terms)
+			permitted, _ := r.permits(typ, v.ID, v.Terms)
 			if !permitted {
 				a, err := r.about(ctx, src, p, v)
 				if err != nil {

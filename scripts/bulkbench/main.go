@@ -13,7 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -184,7 +184,7 @@ func timed(s side, profile string, round, count int) (v measure.Values, err erro
 		defer pprof.StopCPUProfile()
 	}
 
-	runtime.GC() // what the side before left is no matter of this one
+	debug.FreeOSMemory() // what the side before left is no matter of this one
 	start, before := time.Now(), measure.CPU()
 	err = s.do()
 	return measure.Values{
