@@ -1,6 +1,10 @@
 package search
 
-import "fhirdest.example/fhir/tree"
+import (
+	"encoding/binary"
+
+	"fhirdest.example/fhir/tree"
+)
 
 // accessParam is the parameter under which marks are indexed. No query can name it.
 const accessParam = "_access"
@@ -45,15 +49,18 @@ func Unmarked(typ, from string, hides func(mark string) bool) Clause {
 	}
 }
 
-// Marked calls f with each mark of a resource of typ, by its terms.
+// Marked calls f with each mark of a resource of typ, by its terms. They are the first,
+// since no code of a parameter is before accessParam.
 func Marked(typ string, t Terms, f func(mark string)) {
-	p := Lookup(typ, accessParam)
-	if p == nil {
-		return
-	}
-
-	t.of(p.id, func(value []byte) bool {
-		f(string(value))
+	byID := tables().byID
+	t.Each(func(term []byte) bool {
+		p := byID[binary.BigEndian.Uint16(term)]
+		if p.Type != typ || p.Code > accessParam {
+			return false
+		}
+		if p.Code == accessParam {
+			f(string(term[2:]))
+		}
 		return true
 	})
 }

@@ -6,6 +6,16 @@
 //
 // The sides take turns in each round, and the figures are medians of the rounds.
 // Absolute figures are worth little on a shared machine: read the ratios.
+//
+// All sides of an export write the same lines to the same file system, wait until they
+// are on disk, and remove them. "copy of files" reads them from an NDJSON file in the
+// page cache, 64 KiB at a time, which is less than any export can do: what it exports is
+// in the store, in rows with index terms. "copy of store" reads these rows, verifies
+// their checksums and writes the bodies: it is an export that decides nothing, and
+// records and counts nothing. The export does all that a client's request makes it do,
+// from the kick-off to the manifest: a decision on access about each resource, and about
+// what each Provenance names; the Consents of each patient; an audit record of each
+// patient, with its place in the chain and the index; and files by type.
 package main
 
 import (
