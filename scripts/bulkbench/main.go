@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
@@ -103,7 +104,8 @@ func compare(out io.Writer, resources int, c *contest) error {
 		return err
 	}
 
-	p.rows = nil // the memory of the other sides
+	p.rows = nil
+	debug.FreeOSMemory() // that of the loads is no matter of the exports
 	if err := p.open(); err != nil {
 		return err
 	}
@@ -194,7 +196,7 @@ func timed(s side, profile string, round, count int) (v measure.Values, err erro
 		defer pprof.StopCPUProfile()
 	}
 
-	debug.FreeOSMemory() // what the side before left is no matter of this one
+	runtime.GC() // what the side before left is no matter of this one
 	start, before := time.Now(), measure.CPU()
 	err = s.do()
 	return measure.Values{
