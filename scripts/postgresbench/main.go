@@ -78,20 +78,25 @@ func compare(
 	drive.Goals(r, o, prefix, "PostgreSQL", "Bolt", goals)
 
 	requests := drive.Requests{Patients: e.patients}
-	err = drive.Turns(r, o, d, prefix,
-		drive.Server{
+	servers := []drive.Server{
+		{
 			Name:     "Bolt",
 			Address:  e.bolt,
 			Requests: requests,
 			CPU:      e.cpu,
 		},
-		drive.Server{
+		{
 			Name:     "PostgreSQL",
 			Address:  e.postgres,
 			Requests: requests,
 			CPU:      e.cpu,
-		})
-	if err != nil {
+		},
+	}
+
+	if err := drive.Turns(r, o, d, prefix, servers...); err != nil {
+		return err
+	}
+	if err := compareFurther(ctx, r, o, prefix, d, servers); err != nil {
 		return err
 	}
 

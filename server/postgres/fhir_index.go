@@ -179,7 +179,11 @@ func (s *state) scanTerm(
 	first = max(first, next)
 	term := bytes.Clone(h.one)
 
-	for size := fewDocs; ; size = min(8*size, manyTerms) {
+	size := fewDocs
+	if !keeps {
+		size = fewTerms // a page that follows others
+	}
+	for ; ; size = min(8*size, manyTerms) {
 		var docs []int64
 		err := s.ask(ctx, func(rows pgx.Rows) error {
 			return rows.Scan(&docs)
