@@ -66,7 +66,7 @@ func (c Config) Warnings(now time.Time) []string {
 		out = append(out, database.Warnings()...)
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		out = append(out, database.Shortage(ctx)...)
+		out = append(out, database.ServerWarnings(ctx)...)
 	}
 	return append(out, labWarnings(c.Lab)...)
 }

@@ -22,6 +22,7 @@ import (
 	"fhirdest.example/server/console"
 	"fhirdest.example/server/lab"
 	"fhirdest.example/server/lab/faulty"
+	"fhirdest.example/server/postgres"
 	"fhirdest.example/udap/trace"
 )
 
@@ -121,6 +122,11 @@ func (s *Server) open() error {
 
 	stores, failed := storage{s.cfg}.engine().Open(context.Background())
 	s.site.stores = stores
+	if failed == nil && postgres.IsURL(s.cfg.Data) {
+		for _, w := range (storage{s.cfg}).database().ServerWarnings(context.Background()) {
+			s.deps.Log.Warn(w)
+		}
+	}
 	return errors.Join(err, failed, s.openEvidence())
 }
 

@@ -42,7 +42,8 @@ cancel; prints each claim with its outcome; and stays up until interrupted.
   -host NAME        name in URLs and certificates (default localhost)
   -patients N       synthetic patients (default 25)
   -store STORE      bolt: files (default); postgres: a PostgreSQL server of the sandbox's
-                    own, in DIR/postgres, and two destinations that share it
+                    own, in DIR/postgres, and two destinations that share it; it is
+                    started again when it ends by itself
   -public ADDRESS   inbound gateway       (default 127.0.0.1:8443)
   -delegate ADDRESS intermediary          (default 127.0.0.1:8444)
   -private ADDRESS  destination           (default 127.0.0.1:9443)

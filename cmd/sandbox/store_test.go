@@ -49,8 +49,9 @@ func TestTwoDestinationsOnADatabase(t *testing.T) {
 	}
 }
 
-// A destination that is killed takes nothing with it while there is another one: the
-// sandbox stays up, requests are answered, and an interrupt ends it well.
+// PostgreSQL that is killed is started again, and the destinations go on. A destination
+// that is killed takes nothing with it while there is another one: the sandbox stays up,
+// requests are answered, and an interrupt ends it well.
 func TestOneOfTwoDestinationsIsKilled(t *testing.T) {
 	temp, dir := ownTemp(t), filepath.Join(t.TempDir(), "box")
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -69,7 +70,26 @@ func TestOneOfTwoDestinationsIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid, err := strconv.Atoi(filepath.Base(listenerProcess(m.Addresses["private2"])))
+	server, _, _ := strings.Cut(mustRead(t, filepath.Join(dir, "postgres", "data", "postmaster.pid")), "\n")
+	pid, err := strconv.Atoi(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	awaitLine(t, lines, "PostgreSQL ended by itself")
+	awaitLine(t, lines, "PostgreSQL runs again")
+	for status := 0; status != http.StatusOK && t.Context().Err() == nil; {
+		resp, err := http.Get(m.Admin + "/ready")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		status = resp.StatusCode
+	}
+
+	pid, err = strconv.Atoi(filepath.Base(listenerProcess(m.Addresses["private2"])))
 	if err != nil {
 		t.Fatal(err)
 	}

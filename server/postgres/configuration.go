@@ -87,10 +87,10 @@ func (c Config) Place() string {
 // its presence, the probe, the lists' notifications, and what one does for all.
 const apart = 4
 
-// Shortage returns a warning when the database accepts fewer connections than this
-// destination and those that run on it may open; nothing when it accepts enough, or
-// cannot be asked.
-func (c Config) Shortage(ctx context.Context) []string {
+// ServerWarnings are about the settings of the server: that it accepts fewer connections
+// than this destination and those that run on it may open, or that it may lose what it
+// has confirmed. There are none when it cannot be asked.
+func (c Config) ServerWarnings(ctx context.Context) (all []string) {
 	settings, err := c.parse("public")
 	if err != nil {
 		return nil
@@ -102,20 +102,28 @@ func (c Config) Shortage(ctx context.Context) []string {
 	defer conn.Close(context.WithoutCancel(ctx))
 
 	var accepted, others int
+	var lossy []string
 	err = conn.QueryRow(ctx, `select current_setting('max_connections')::int
 			- current_setting('superuser_reserved_connections')::int,
 		(select count(distinct application_name) from pg_stat_activity
 			where datname = current_database() and application_name like 'destination %'
-			and application_name <> 'destination ' || $1)`, c.Name).Scan(&accepted, &others)
+			and application_name <> 'destination ' || $1),
+		(select coalesce(array_agg(name order by name), '{}') from pg_settings
+			where name in ('fsync', 'synchronous_commit', 'full_page_writes') and setting = 'off')`,
+		c.Name).Scan(&accepted, &others, &lossy)
 	if err != nil {
 		return nil
 	}
 
 	each := len(schemas)*cmp.Or(c.Connections, defaultConnections) + apart
 	if need := (others + 1) * each; need > accepted {
-		return []string{fmt.Sprintf("the database accepts %d connections, and %d destinations may open %d: "+
+		all = append(all, fmt.Sprintf("the database accepts %d connections, and %d destinations may open %d: "+
 			"requests that find none get 503; raise max_connections, or lower postgres.connections", accepted,
-			others+1, need)}
+			others+1, need))
 	}
-	return nil
+	for _, name := range lossy {
+		all = append(all, fmt.Sprintf("%s is off at the database: a crash may lose what was confirmed, and used "+
+			"JWTs are accepted again; set it to on", name))
+	}
+	return all
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -296,8 +297,13 @@ func unreachable(err error) error {
 			Hint: e.Hint,
 		}
 	}
-	return &Error{
+	e := &Error{
 		Err:  fmt.Errorf("the database: %w", err),
 		Hint: "start PostgreSQL, and look at data: its host, port, account and password file",
 	}
+	var answered *pgconn.PgError
+	if errors.As(err, &answered) && answered.Code == "53300" { // too_many_connections
+		e.Hint = "raise max_connections at the server, or lower postgres.connections of the destinations on it"
+	}
+	return e
 }

@@ -175,14 +175,15 @@ func run(t *testing.T, name string, args ...string) {
 }
 
 // Who may open more connections than the database accepts is warned, and the others that
-// run count.
-func TestShortageOfConnections(t *testing.T) {
+// run count; so is who uses one that may lose what it has confirmed.
+func TestServerWarnings(t *testing.T) {
+	server, _ := ownServer(t, serverDirectory(t), local.Options{})
 	c := postgres.Config{
-		URL:         postgrestest.New(t),
+		URL:         server.URL("postgres"),
 		Name:        "east",
 		Connections: 50,
 	}
-	if list := c.Shortage(t.Context()); len(list) > 0 {
+	if list := c.ServerWarnings(t.Context()); len(list) > 0 {
 		t.Errorf("one alone: %q", list)
 	}
 
@@ -193,8 +194,52 @@ func TestShortageOfConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer presence.Close()
-	list := c.Shortage(t.Context())
+	list := c.ServerWarnings(t.Context())
 	if len(list) != 1 || !strings.Contains(list[0], "2 destinations may open 308") {
 		t.Errorf("with another one: %q", list)
+	}
+
+	c.Connections = 1
+	admin := connected(t, c.URL)
+	name := "full_page_writes" // which, unlike others, a server that runs accepts anew
+	executed(t, admin, "alter system set "+name+" = off")
+	executed(t, admin, "select pg_reload_conf()")
+	for list = nil; len(list) == 0 && t.Context().Err() == nil; { // its first process reads the file when it can
+		list = c.ServerWarnings(t.Context())
+	}
+	if len(list) != 1 || !strings.HasPrefix(list[0], name+" is off") {
+		t.Errorf("with %s off: %q", name, list)
+	}
+	c.URL = postgrestest.New(t) // of a server for tests: nothing waits for the disk
+	if list := strings.Join(c.ServerWarnings(t.Context()), "; "); !strings.Contains(list, "fsync is off") ||
+		!strings.Contains(list, "synchronous_commit is off") {
+		t.Errorf("a server that waits for no disk: %q", list)
+	}
+}
+
+// A server that has no connection left for a destination says so at its start, with the
+// settings to change.
+func TestTooManyConnections(t *testing.T) {
+	server, _ := ownServer(t, serverDirectory(t), local.Options{
+		Settings: []string{"max_connections=12", "superuser_reserved_connections=1", "max_wal_senders=0"},
+	})
+	executed(t, connected(t, server.URL("postgres")), "create role destination login")
+	at := strings.Replace(server.URL("postgres"), "postgres://postgres@", "postgres://destination@", 1)
+	for {
+		conn, err := pgx.Connect(t.Context(), at)
+		if err != nil {
+			break
+		}
+		t.Cleanup(func() { _ = conn.Close(context.Background()) }) // its server ends, too
+	}
+
+	_, err := postgres.Appear(t.Context(), postgres.Config{
+		URL:  at,
+		Name: "east",
+	})
+	hinted := (*postgres.Error)(nil)
+	if !errors.As(err, &hinted) || !strings.Contains(hinted.Hint, "max_connections") ||
+		!strings.Contains(hinted.Hint, "postgres.connections") {
+		t.Errorf("%v", err)
 	}
 }

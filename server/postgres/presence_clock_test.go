@@ -1,11 +1,14 @@
 package postgres_test
 
 import (
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"fhirdest.example/fhir"
+	"fhirdest.example/server/oauth"
 	"fhirdest.example/server/postgres"
 	"fhirdest.example/server/postgres/postgrestest"
 )
@@ -61,6 +64,63 @@ func TestClockIsComparedWithTheDatabase(t *testing.T) {
 				t.Errorf("set right: %v, %v", err, p.Health())
 			}
 		})
+	}
+}
+
+// A destination whose clock jumps ahead while it runs, or back, does nothing on the
+// database from the next request on: it would move the floor that all share, and so end
+// what others need. It goes on when the clock is right again.
+//
+// Covers: case 098
+func TestClockJumpsWhileRunning(t *testing.T) {
+	var ahead atomic.Int64
+	at := postgrestest.New(t)
+	presence, err := postgres.Appear(t.Context(), postgres.WithClock(postgres.Config{
+		URL:  at,
+		Name: "east",
+	}, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer presence.Close()
+	trust, other := openTrustOf(t, presence.Config()), openAt(t, at)
+	conn := connect(t, at)
+	state := func() (text string) {
+		if err := conn.QueryRow(t.Context(), "select state::text from trust.state").Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+
+	now := time.Now()
+	if err := trust.Spend(t.Context(), jwt("before", now, now)); err != nil {
+		t.Fatal(err)
+	}
+	for _, jump := range []time.Duration{24 * time.Hour, -24 * time.Hour, 2 * time.Minute} {
+		before := state()
+		ahead.Store(int64(jump))
+		then := now.Add(jump)
+		if err := trust.Spend(t.Context(), jwt("ahead", then, then)); !errors.Is(err, fhir.ErrUnavailable) ||
+			errors.Is(err, oauth.ErrUnknown) || !strings.Contains(err.Error(), "the clock of this machine") {
+			t.Errorf("%v: %v", jump, err)
+		}
+		if _, err := trust.Client(t.Context(), "c"); !errors.Is(err, fhir.ErrUnavailable) {
+			t.Errorf("%v: reading: %v", jump, err)
+		}
+		if err := presence.Check(t.Context()); !strings.Contains(faultText(err), "the clock of this machine") {
+			t.Errorf("%v: %v", jump, err)
+		}
+		if after := state(); after != before {
+			t.Errorf("%v: the state was %s and is %s", jump, before, after)
+		}
+		if err := other.Spend(t.Context(), jwt("other "+jump.String(), now, now)); err != nil {
+			t.Errorf("%v: at the other destination: %v", jump, err)
+		}
+	}
+
+	ahead.Store(0)
+	if err := trust.Spend(t.Context(), jwt("after", now, now)); err != nil {
+		t.Errorf("set right: %v", err)
 	}
 }
 

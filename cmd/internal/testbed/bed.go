@@ -16,7 +16,6 @@ import (
 
 	"fhirdest.example/cmd/internal/supervise"
 	"fhirdest.example/gateway/complaint"
-	"fhirdest.example/server/postgres/local"
 )
 
 // Config is what a test bed is made of.
@@ -48,10 +47,10 @@ type Bed struct {
 	Env        *Env
 	Supervisor *supervise.Supervisor
 
-	Gateways      []string      // the gateway program, to be read
-	GatewayReason string        // why there is none, or how it relates to this run
-	bin           string        // directory of programs that were built
-	database      *local.Server // nil: the destination has files
+	Gateways      []string  // the gateway program, to be read
+	GatewayReason string    // why there is none, or how it relates to this run
+	bin           string    // directory of programs that were built
+	database      *database // nil: the destination has files
 }
 
 // New writes the configurations and chooses how the actors run: inside this program
@@ -63,7 +62,7 @@ func New(
 	if c.Store == "postgres" {
 		say("starting PostgreSQL in %s", w.path(databaseDir))
 		var err error
-		if st.database, err = startDatabase(ctx, w); err != nil {
+		if st.database, err = startDatabase(ctx, w, say); err != nil {
 			return nil, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,10 +21,21 @@ const (
 	databaseName = "destination"
 )
 
+// database is a PostgreSQL server that is started again when it ends by itself.
+type database struct {
+	dir  string
+	say  func(string, ...any)
+	stop context.CancelFunc
+	done chan error // has how the server ended, after stop
+}
+
+// options are those of the sandbox's server.
+var options = local.Options{Durable: true}
+
 // startDatabase starts a PostgreSQL server in the directory, and makes the database
 // and its schemas, which stay for the next start.
-func startDatabase(ctx context.Context, w *Env) (*local.Server, error) {
-	s, err := local.Start(ctx, w.path(databaseDir), local.Options{Durable: true})
+func startDatabase(ctx context.Context, w *Env, say func(string, ...any)) (*database, error) {
+	s, err := local.Start(ctx, w.path(databaseDir), options)
 	if errors.Is(err, local.ErrNotInstalled) {
 		return nil, complaint.New("-store postgres: "+err.Error(), "apt-get install postgresql")
 	}
@@ -41,7 +53,57 @@ func startDatabase(ctx context.Context, w *Env) (*local.Server, error) {
 	if err := makeDatabase(ctx, s); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
-	return s, nil
+
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	d := &database{
+		dir:  w.path(databaseDir),
+		say:  say,
+		stop: stop,
+		done: make(chan error, 1),
+	}
+	go func() { d.done <- d.keep(running, s) }()
+	return d, nil
+}
+
+// keep has a server run until ctx ends, and stops it then.
+func (d *database) keep(ctx context.Context, s *local.Server) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return s.Stop()
+		case <-s.Ended():
+		}
+		d.say("PostgreSQL ended by itself; it is started again")
+
+		if s = d.startAgain(ctx); s == nil {
+			return nil
+		}
+		d.say("PostgreSQL runs again")
+	}
+}
+
+// startAgain tries until the server runs: processes of the one that ended may be there
+// for a while. It returns nil when ctx ends before.
+func (d *database) startAgain(ctx context.Context) *local.Server {
+	const pause = time.Second
+	reported := false
+	for {
+		s, err := local.Start(ctx, d.dir, options)
+		switch {
+		case err == nil:
+			return s
+		case ctx.Err() != nil:
+			return nil
+		case !reported:
+			reported = true
+			d.say("PostgreSQL cannot be started: %v", err)
+		}
+
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
 }
 
 func makeDatabase(ctx context.Context, s *local.Server) error {
@@ -70,7 +132,8 @@ func (st *Bed) stopDatabase() error {
 	if st.database == nil {
 		return nil
 	}
-	return st.database.Stop()
+	st.database.stop()
+	return <-st.database.done
 }
 
 // second reports whether there is a second destination.

@@ -246,6 +246,9 @@ func (s *Server) URL(database string) string {
 	return "postgres://" + Account + "@/" + database + "?host=" + host + "&port=" + s.port()
 }
 
+// Ended is closed when the server's first process has ended.
+func (s *Server) Ended() <-chan struct{} { return s.ended }
+
 // PID returns the number of the server's first process.
 func (s *Server) PID() int { return s.command.Process.Pid }
 
