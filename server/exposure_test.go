@@ -23,6 +23,7 @@ import (
 // Covers: case 253, FS-204
 func TestTokensAreForOneDestination(t *testing.T) {
 	w := servertest.NewEnv(t)
+	servertest.OnFiles("two destinations, each with its own")(w)
 	token := map[string]string{}
 	at := map[string]*servertest.Destination{}
 	id := w.Client(w.A, "https://client1.test/app")

@@ -51,7 +51,7 @@ func keyIDs(d *servertest.Destination) (ids []string) {
 // The destination makes a key for ID tokens at its first start with people, keeps it
 // to itself, and uses it again after a restart. Without people there is none.
 func TestIDTokenKeyIsMadeOnce(t *testing.T) {
-	d := servertest.Start(t, withPeople(t))
+	d := servertest.Start(t, withPeople(t), servertest.OnFiles("the file of the keys"))
 	path := d.Config.IDTokenKeysFile()
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
@@ -78,6 +78,7 @@ func TestIDTokenKeyIsMadeOnce(t *testing.T) {
 func TestIDTokenKeyIsReplaced(t *testing.T) {
 	w := servertest.NewEnv(t)
 	withPeople(t)(w)
+	servertest.OnFiles("the file of the keys")(w)
 	if err := os.MkdirAll(filepath.Join(w.Dir, w.Config.Data), 0o700); err != nil {
 		t.Fatal(err)
 	}

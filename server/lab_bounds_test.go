@@ -142,7 +142,7 @@ func TestTheLabIsBounded(t *testing.T) {
 // A session that has expired is gone with its directory.
 func TestSessionsExpire(t *testing.T) {
 	var later atomic.Int64
-	d := servertest.Start(t, servertest.Lab, func(w *servertest.Env) {
+	d := servertest.Start(t, servertest.OnFiles("the files of a session"), servertest.Lab, func(w *servertest.Env) {
 		w.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
 		w.Config.Lab.Keep = time.Hour
 	})

@@ -67,6 +67,7 @@ func everything() (all []string) {
 // captured.
 func TestTheLabChangesNoByte(t *testing.T) {
 	w := servertest.NewEnv(t)
+	servertest.OnFiles("two destinations, each with its own")(w)
 	run := func(data string) (answers []string) {
 		w.Config.Data = data
 		d := w.Start(w.Listen())

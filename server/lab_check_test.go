@@ -83,7 +83,7 @@ func joined(err error) []error {
 
 // A backup has nothing of the lab, and a destination that is restored has no sessions.
 func TestBackupsLeaveTheLabOut(t *testing.T) {
-	d := servertest.Start(t, servertest.Lab)
+	d := servertest.Start(t, servertest.OnFiles("the files of a backup"), servertest.Lab)
 	s := d.OpenLab(lab.OpenRequest{})
 	d.Stop()
 

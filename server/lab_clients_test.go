@@ -117,7 +117,7 @@ func TestTestersActAsNobodyElse(t *testing.T) {
 // Whoever asks gets a certificate of the lab. It counts in its own session: neither in
 // another one, nor at the destination, nor when the destination has no lab any more.
 func TestCertificatesOfTestersCountInTheirSessionAlone(t *testing.T) {
-	d := servertest.Start(t, servertest.Lab)
+	d := servertest.Start(t, servertest.OnFiles("two destinations, each with its own"), servertest.Lab)
 	s, other := d.OpenLab(lab.OpenRequest{}), d.OpenLab(lab.OpenRequest{Mode: lab.Observe})
 	without := d.Config
 	without.Lab, without.Data = nil, "without"

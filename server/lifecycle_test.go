@@ -249,7 +249,7 @@ func TestCertificateReload(t *testing.T) {
 //
 // Covers: case 319
 func TestDrain(t *testing.T) {
-	d := servertest.Start(t)
+	d := servertest.Start(t, servertest.OnFiles("files are let go"))
 	c, err := tls.Dial("tcp", d.Addr, d.TLSClient("fhir.test"))
 	if err != nil {
 		t.Fatal(err)
@@ -321,7 +321,7 @@ func TestEvidence(t *testing.T) {
 //
 // Covers: case 326, case 330, case 332
 func TestNewComplainsAndLetsGo(t *testing.T) {
-	d := servertest.Start(t)
+	d := servertest.Start(t, servertest.OnFiles("files are let go"))
 	cfg := d.Config
 	cfg.Listen, cfg.Admin.Listen = d.Addr, "127.0.0.1:0"
 	_, err := server.New(cfg, d.Deps())

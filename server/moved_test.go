@@ -99,7 +99,7 @@ func twoVersions(t *testing.T, d *servertest.Destination, token string) (link st
 //
 // Covers: case 329
 func TestKeysAreRestored(t *testing.T) {
-	d := servertest.Start(t)
+	d := servertest.Start(t, servertest.OnFiles("the file of the keys"))
 	d.Stop()
 	path := d.Config.IDTokenKeysFile()
 	const want = "the keys of ID tokens"

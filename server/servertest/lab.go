@@ -44,6 +44,7 @@ func Lab(w *Env) {
 			CRL:       w.Lists.URL + "/" + m.name + ".crl",
 		})
 	}
+	w.labDirectory()
 }
 
 // OpenLab opens a session of the lab at the console.
