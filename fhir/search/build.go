@@ -107,6 +107,25 @@ func (b *Builder) add(param string, parts ...string) {
 	b.c.add(parts...)
 }
 
+// Len returns how many terms were added.
+func (b *Builder) Len() int {
+	return len(b.c.terms)
+}
+
+// Since returns the terms that were added after the first n.
+func (b *Builder) Since(n int) [][]byte {
+	var all [][]byte
+	for _, t := range b.c.terms[n:] {
+		all = append(all, bytes.Clone(t))
+	}
+	return all
+}
+
+// Again adds terms that Since returned.
+func (b *Builder) Again(terms [][]byte) {
+	b.c.terms = append(b.c.terms, terms...)
+}
+
 // Terms returns what was added. The Builder must not be used any more.
 func (b *Builder) Terms() Terms {
 	defer b.release()

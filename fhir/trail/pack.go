@@ -106,15 +106,20 @@ var errPacked = errors.New("no record is packed like this")
 
 // Unpack returns the record.
 func (p Packed) Unpack() (*Record, error) {
-	rec := new(Record)
-	u := unpacker{b: p.Who}
-	for _, to := range []*string{
-		&rec.Base, &rec.Client, &rec.TokenID, &rec.Address, &rec.Subject, &rec.User, &rec.Grant,
-	} {
-		*to = u.text()
-	}
+	return (*Indexer)(nil).Unpack(p)
+}
 
-	rec.Purposes = u.texts()
+// Unpack returns a record. Its Purposes must not be changed.
+func (x *Indexer) Unpack(p Packed) (*Record, error) {
+	rec := new(Record)
+	u := unpacker{}
+	if x == nil {
+		u.who(rec, p.Who)
+	} else if who, known := x.whos[string(p.Who)]; known {
+		*rec = who
+	} else if u.who(rec, p.Who); !u.bad {
+		x.keep(p.Who, rec)
+	}
 
 	u.next(p.Asked)
 	for _, to := range []*string{
@@ -150,6 +155,19 @@ func (p Packed) Unpack() (*Record, error) {
 		return nil, errPacked
 	}
 	return rec, nil
+}
+
+// who reads the part that records of the same agents share.
+func (u *unpacker) who(rec *Record, part []byte) {
+	u.b = part
+	for _, to := range []*string{
+		&rec.Base, &rec.Client, &rec.TokenID, &rec.Address, &rec.Subject, &rec.User, &rec.Grant,
+	} {
+		*to = u.text()
+	}
+
+	rec.Purposes = u.texts()
+	u.next(nil)
 }
 
 // unpacker reads what Pack wrote.

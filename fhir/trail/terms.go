@@ -9,6 +9,41 @@ import (
 
 // Terms are the AuditEvent's search terms, those that Extract would find in it.
 func (rec *Record) Terms(id string) search.Terms {
+	return (*Indexer)(nil).Terms(rec, id)
+}
+
+// Indexer unpacks many records and makes their terms. What records of the same agents
+// have in common it makes once. nil is for one record.
+type Indexer struct {
+	whos   map[string]Record     // by Packed.Who: what that has
+	agents map[agentsOf][][]byte // terms
+}
+
+// NewIndexer returns an Indexer for several records.
+func NewIndexer() *Indexer {
+	return &Indexer{
+		whos:   map[string]Record{},
+		agents: map[agentsOf][][]byte{},
+	}
+}
+
+// maxAgents bounds the agents that an Indexer remembers.
+const maxAgents = 4096
+
+// keep remembers what a record has of its agents.
+func (x *Indexer) keep(who []byte, rec *Record) {
+	if len(x.whos) == maxAgents {
+		clear(x.whos)
+		clear(x.agents)
+	}
+	x.whos[string(who)] = *rec
+}
+
+// agentsOf is what the terms of a record's agents are made of.
+type agentsOf struct{ base, client, token, address, subject, user, grant string }
+
+// Terms are those of Record.Terms.
+func (x *Indexer) Terms(rec *Record, id string) search.Terms {
 	b := search.NewBuilder("AuditEvent", search.Stamp{
 		ID:      id,
 		Updated: rec.At,
@@ -22,6 +57,7 @@ func (rec *Record) Terms(id string) search.Terms {
 		kind = rec.Event.Type
 	}
 	b.Token("type", kind.System, kind.Code)
+
 	for _, c := range rec.subtypes() {
 		b.Token("subtype", c.System, c.Code)
 	}
@@ -31,20 +67,47 @@ func (rec *Record) Terms(id string) search.Terms {
 	b.Date("date", rec.At)
 	b.Present("source")
 
-	for _, a := range rec.agents() {
-		a.terms(b)
-	}
+	x.agentTerms(b, rec)
 	for _, p := range rec.Patients {
 		b.Ref("patient", "Patient", p, "")
 	}
+
 	for _, v := range rec.Touched {
 		if v.Type == "Patient" {
 			b.Ref("patient", v.Type, v.ID, versionOf(v))
 		}
 	}
+
 	rec.entityTerms(b)
 
 	return b.Terms()
+}
+
+func (x *Indexer) agentTerms(b *search.Builder, rec *Record) {
+	of := agentsOf{
+		base:    rec.Base,
+		client:  rec.Client,
+		token:   rec.TokenID,
+		address: rec.Address,
+		subject: rec.Subject,
+		user:    rec.User,
+		grant:   rec.Grant,
+	}
+
+	if x != nil {
+		if made, known := x.agents[of]; known {
+			b.Again(made)
+			return
+		}
+	}
+
+	from := b.Len()
+	for _, a := range rec.agents() {
+		a.terms(b)
+	}
+	if x != nil {
+		x.agents[of] = b.Since(from)
+	}
 }
 
 func (a *agent) terms(b *search.Builder) {
@@ -55,6 +118,7 @@ func (a *agent) terms(b *search.Builder) {
 			b.Ref("patient", typ, id, "")
 		}
 	}
+
 	if a.value != "" {
 		b.Identifier("agent", a.system, a.value)
 	} else if !ok {

@@ -67,6 +67,7 @@ func (s *auditLog) eachTail(
 	ctx context.Context, t tail, to uint64, f func(doc uint64, terms search.Terms) bool,
 ) error {
 	records := s.in(recordsTable)
+	x := trail.NewIndexer()
 	c := records.Cursor()
 	for k, v := c.Seek(number(t.after + 1)); k != nil && keyNumber(k) <= to; k, v = c.Next() {
 		if err := ctx.Err(); err != nil {
@@ -78,12 +79,12 @@ func (s *auditLog) eachTail(
 			return err
 		}
 		for i, l := range b.Links {
-			rec, err := l.Unpack()
+			rec, err := x.Unpack(l.Packed)
 			if err != nil {
 				return records.damaged(k, noBlock)
 			}
 			doc := b.First + uint64(i)
-			if !f(doc, rec.Terms(trail.ID(doc))) {
+			if !f(doc, x.Terms(rec, trail.ID(doc))) {
 				return nil
 			}
 		}

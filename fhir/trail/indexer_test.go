@@ -1,0 +1,64 @@
+package trail_test
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+	"time"
+
+	"fhirdest.example/fhir/trail"
+)
+
+// Records that are unpacked and indexed together are the same as each alone, whatever
+// they have in common.
+func TestIndexerMakesWhatEachRecordMakesAlone(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	one := func(values ...string) string { return values[rnd.IntN(len(values))] }
+	x := trail.NewIndexer()
+
+	for i := range uint64(2000) {
+		rec := &trail.Record{
+			Base:        one("https://fhir.test/fhir", "https://other.test/fhir"),
+			Client:      one("", "client-1", "client-2"),
+			TokenID:     one("", "t1", "t2"),
+			Address:     one("", "192.0.2.1"),
+			Subject:     one("", "", "person-1"),
+			Grant:       one("", "grant-1"),
+			Interaction: one("read", "search-type", "delete", "create"),
+			Outcome:     one("0", "4"),
+			At:          time.UnixMilli(rnd.Int64N(1e12)).UTC(),
+			Patients:    []string{fmt.Sprint("p", rnd.IntN(3))},
+		}
+		rec.Subtype = rec.Interaction
+
+		if rec.Subject != "" {
+			rec.User = one("", "Patient/p1", "Practitioner/d1")
+		}
+		if rnd.IntN(4) == 0 {
+			rec.Event = &trail.Event{
+				Type:   trail.Coding{Code: "110114"},
+				Action: "E",
+			}
+		}
+
+		packed := rec.Pack()
+		alone, err := packed.Unpack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		together, err := x.Unpack(packed)
+		if err != nil || !reflect.DeepEqual(alone, together) {
+			t.Fatalf("%+v: %+v, %v; alone %+v", rec, together, err, alone)
+		}
+
+		if id := trail.ID(i); !bytes.Equal(alone.Terms(id), x.Terms(together, id)) {
+			t.Fatalf("%+v: other terms than alone", rec)
+		}
+	}
+
+	if _, err := x.Unpack(trail.Packed{Who: []byte{200}}); err == nil {
+		t.Error("what is no record was unpacked")
+	}
+}
