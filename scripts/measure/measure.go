@@ -181,10 +181,11 @@ func spreadOf(values []float64) Spread {
 		return Spread{}
 	}
 	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
 	return Spread{
-		Median: sorted[len(sorted)/2],
+		Median: (sorted[(n-1)/2] + sorted[n/2]) / 2,
 		Least:  sorted[0],
-		Most:   sorted[len(sorted)-1],
+		Most:   sorted[n-1],
 	}
 }
 

@@ -53,6 +53,15 @@ func TestFiguresAreMediansOfTheRounds(t *testing.T) {
 	}
 }
 
+func TestMedianOfAnEvenNumber(t *testing.T) {
+	if s := spreadOf([]float64{4, 1, 2, 8}); s != (Spread{3, 1, 8}) {
+		t.Errorf("%v", s)
+	}
+	if s := spreadOf(nil); s != (Spread{}) {
+		t.Errorf("%v", s)
+	}
+}
+
 func TestSidesTakeTurns(t *testing.T) {
 	var order []string
 	side := func(name string) Side {
