@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/sample"
 	"fhirdest.example/fhir/scope"
+	"fhirdest.example/scripts/measure"
 )
 
 // The population of BenchmarkRequests, some 10,000 resources, and how many of its
@@ -125,7 +125,7 @@ func (h *benchService) run(b *testing.B, request func(patient string) *http.Requ
 	left.Store(int64(b.N))
 	b.ReportAllocs()
 	b.ResetTimer()
-	before := cpuTime()
+	before := measure.CPU()
 
 	for range benchClients {
 		clients.Go(func() {
@@ -140,7 +140,7 @@ func (h *benchService) run(b *testing.B, request func(patient string) *http.Requ
 		b.Fatal(err)
 	}
 
-	b.ReportMetric(float64((cpuTime()-before).Microseconds())/float64(b.N), "cpu-us/op")
+	b.ReportMetric(float64((measure.CPU()-before).Microseconds())/float64(b.N), "cpu-us/op")
 }
 
 func (h *benchService) ask(b *testing.B, r *http.Request) {
@@ -169,15 +169,6 @@ func (w *benchAnswer) WriteHeader(status int) {
 func (w *benchAnswer) Write(b []byte) (int, error) {
 	w.length += len(b)
 	return len(b), nil
-}
-
-// cpuTime is what the process has used.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func benchGet(path string) *http.Request {
