@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"fhirdest.example/certs"
@@ -35,7 +36,10 @@ func sandbox(ctx context.Context, o *options, s streams, now func() time.Time) e
 
 // progress prints what is being done.
 func progress(w io.Writer) func(format string, args ...any) {
+	var turn sync.Mutex
 	return func(format string, args ...any) {
+		turn.Lock()
+		defer turn.Unlock()
 		fmt.Fprintf(w, "... "+format+"\n", args...)
 	}
 }
