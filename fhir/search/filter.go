@@ -156,25 +156,33 @@ func Patients(typ string, t Terms, f func(id []byte)) {
 	}
 }
 
-// Patients returns the ids of the patients to whose compartments a clause limits the
-// resources that are searched for.
+// Patients returns the ids of the patients that the query names: most of what it finds
+// is in their records.
 func (q *Query) Patients() (ids []string) {
-	if len(q.Types) != 1 {
-		return nil
-	}
-
 	for i := range q.Clauses {
-		if q.Clauses[i].not {
+		c := &q.Clauses[i]
+		if c.not {
 			continue
 		}
-		for _, term := range q.Clauses[i].AppendTerms(nil) {
-			one := append(binary.AppendUvarint(nil, uint64(len(term))), term...)
-			Patients(q.Types[0], one, func(id []byte) {
-				ids = append(ids, string(id))
-			})
+
+		for j := range c.probes {
+			if id, ok := c.probes[j].patient(); ok {
+				ids = append(ids, id)
+			}
 		}
 	}
 	return ids
+}
+
+// patient returns the id of the patient that a stretch of references is about.
+func (p *probe) patient() (id string, ok bool) {
+	param := tables().byID[binary.BigEndian.Uint16(p.from)]
+	if p.keep != nil || param == nil || !slices.Contains(param.Targets, "Patient") {
+		return "", false
+	}
+
+	text, rest, _ := strings.Cut(string(p.from[2:]), sep)
+	return text, ValidID(text) && (rest == "" || rest == "Patient\x00")
 }
 
 // toPatient ends the value of a reference to a patient.
