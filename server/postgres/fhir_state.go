@@ -234,21 +234,21 @@ func (s *state) Entries(
 	size := fewEntries
 	for done < len(docs) {
 		some := docs[done:min(done+size, len(docs))]
-		read := make(map[uint64]fhir.Entry, len(some))
+		read := make([]fhir.Entry, len(some))
 		if err := s.readEntries(ctx, some, read); err != nil {
 			return done, err
 		}
 
 		bytes := 0
-		for _, doc := range some {
-			e, ok := read[doc]
-			if !ok {
+		for i := range some {
+			e := &read[i]
+			if e.Doc == 0 {
 				return done, nil
 			}
 
 			done++
 			bytes += len(e.Body)
-			if !f(e) {
+			if !f(*e) {
 				return done, nil
 			}
 		}
@@ -265,12 +265,12 @@ func nextSize(n, bytes int) int {
 
 // readEntries reads current versions.
 func (s *state) readEntries(
-	ctx context.Context, docs []uint64, read map[uint64]fhir.Entry,
+	ctx context.Context, docs []uint64, read []fhir.Entry,
 ) error {
 	var ask []int64
-	for _, doc := range docs {
+	for i, doc := range docs {
 		if e, ok := s.known(doc); ok {
-			read[doc] = e
+			read[i] = e
 		} else {
 			ask = append(ask, int64(doc))
 		}
@@ -279,20 +279,29 @@ func (s *state) readEntries(
 		return nil
 	}
 
+	asked := make(map[uint64]fhir.Entry, len(ask))
 	err := s.ask(ctx, func(rows pgx.Rows) error {
 		e, err := scanEntry(rows)
-		read[e.Doc] = e
+		asked[e.Doc] = e
 		return err
 	}, "select "+entryColumns+" from doc where doc = any($1)", ask)
 	if err != nil {
 		return err
 	}
-	for _, doc := range ask {
-		if e, ok := read[uint64(doc)]; ok {
-			s.store.cache.keepEntry(s.base, e)
+	for _, e := range asked {
+		s.store.cache.keepEntry(s.base, e)
+	}
+	place(docs, read, asked)
+	return nil
+}
+
+// place fills in what was asked for of some resources.
+func place(docs []uint64, read []fhir.Entry, asked map[uint64]fhir.Entry) {
+	for i, doc := range docs {
+		if read[i].Doc == 0 {
+			read[i] = asked[doc]
 		}
 	}
-	return nil
 }
 
 // Terms implements fhir.Resources.
@@ -302,18 +311,18 @@ func (s *state) Terms(
 	size := 4 * fewEntries
 	for done < len(docs) {
 		some := docs[done:min(done+size, len(docs))]
-		read := make(map[uint64]fhir.Entry, len(some))
+		read := make([]fhir.Entry, len(some))
 		if err := s.readTerms(ctx, some, read); err != nil {
 			return done, err
 		}
 
-		for _, doc := range some {
-			e, ok := read[doc]
-			if !ok {
+		for i := range some {
+			e := &read[i]
+			if e.Doc == 0 {
 				return done, nil
 			}
 			done++
-			if !f(doc, e.ID, e.Terms) {
+			if !f(e.Doc, e.ID, e.Terms) {
 				return done, nil
 			}
 		}
@@ -325,15 +334,15 @@ func (s *state) Terms(
 
 // readTerms reads number, id and terms.
 func (s *state) readTerms(
-	ctx context.Context, docs []uint64, read map[uint64]fhir.Entry,
+	ctx context.Context, docs []uint64, read []fhir.Entry,
 ) error {
 	var ask []int64
-	for _, doc := range docs {
+	for i, doc := range docs {
 		if e, ok := s.known(doc); ok {
-			read[doc] = e
+			read[i] = e
 		} else if kept := s.store.cache.ofDoc(s.base, doc); kept != nil {
 			s.uses(kept.span)
-			read[doc] = kept.entry
+			read[i] = kept.entry
 		} else {
 			ask = append(ask, int64(doc))
 		}
@@ -350,14 +359,16 @@ func (s *state) readTerms(
 		return err
 	}, "select doc, version, updated, method, deleted, type, id, terms, "+
 		"case when doc between $2 and $3 then body end from doc where doc = any($1)", ask, from, to)
+	asked := make(map[uint64]fhir.Entry, len(all))
 	for _, e := range all {
-		read[e.Doc] = e
+		asked[e.Doc] = e
 		if doc := int64(e.Doc); doc >= from && doc <= to {
 			s.keep(e)
 		} else {
 			s.store.cache.keepTerms(s.base, e.Doc, e.ID, e.Terms)
 		}
 	}
+	place(docs, read, asked)
 	return err
 }
 
