@@ -208,9 +208,8 @@ func Tokens(typ, param string, t Terms, f func(system, code string)) {
 // the search parameter with a code, or by any when code is ""; the same one may come
 // twice.
 func References(typ, code string, t Terms, f func(typ, id string)) {
-	byID := tables().byID
 	t.Each(func(term []byte) bool {
-		p := byID[uint16(term[0])<<8|uint16(term[1])]
+		p := paramOf(term)
 		if p == nil || p.Kind != Reference || p.Type != typ || code != "" && p.Code != code {
 			return true
 		}

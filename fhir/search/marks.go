@@ -1,10 +1,6 @@
 package search
 
-import (
-	"encoding/binary"
-
-	"fhirdest.example/fhir/tree"
-)
+import "fhirdest.example/fhir/tree"
 
 // accessParam is the parameter under which marks are indexed. No query can name it.
 const accessParam = "_access"
@@ -52,13 +48,12 @@ func Unmarked(typ, from string, hides func(mark string) bool) Clause {
 // Marked calls f with each mark of a resource of typ, by its terms. They are the first,
 // since no code of a parameter is before accessParam.
 func Marked(typ string, t Terms, f func(mark string)) {
-	byID := tables().byID
 	t.Each(func(term []byte) bool {
-		p := byID[binary.BigEndian.Uint16(term)]
-		if p.Type != typ || p.Code > accessParam {
+		p := paramOf(term)
+		if p == nil || p.Type != typ || p.Code > accessParam {
 			return false
 		}
-		if p.Code == accessParam {
+		if p.Code == accessParam && len(term) > minTerm {
 			f(string(term[2:]))
 		}
 		return true

@@ -103,9 +103,24 @@ func (t Terms) Each(f func(term []byte) bool) {
 	}
 }
 
-// next returns the first term, and those behind it; nil when there is none.
+// minTerm is the length of the shortest term, that of an empty value.
+const minTerm = 2
+
+// paramOf returns the parameter of a stored term; nil for one that no version of this
+// program has stored.
+func paramOf(term []byte) *Param {
+	byID := tables().byID
+	id := int(binary.BigEndian.Uint16(term))
+	if id >= len(byID) {
+		return nil
+	}
+	return byID[id]
+}
+
+// next returns the first term, and those behind it; nil when there is none, or only
+// what is too short to be one.
 func (t Terms) next() (term []byte, rest Terms) {
-	if n := int(t[0]) + 1; n <= 0x80 && n <= len(t) { // most are that short
+	if n := int(t[0]) + 1; n > minTerm && n <= 0x80 && n <= len(t) { // most are that short
 		return t[1:n], t[n:]
 	}
 	return t.nextLong()
@@ -113,7 +128,7 @@ func (t Terms) next() (term []byte, rest Terms) {
 
 func (t Terms) nextLong() (term []byte, rest Terms) {
 	n, k := binary.Uvarint(t)
-	if k <= 0 || uint64(len(t)-k) < n {
+	if k <= 0 || n < minTerm || uint64(len(t)-k) < n {
 		return nil, nil
 	}
 	return t[k : k+int(n)], t[k+int(n):]
