@@ -70,8 +70,8 @@ differs; 2 usage or configuration.
 func main() {
 	proc.EndWithParent()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // so that a second signal ends the process
-	tune(ctx)
+	context.AfterFunc(ctx, stop)     // so that a second signal ends the process
+	tune(context.WithoutCancel(ctx)) // the drain has its load, too
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

@@ -13,7 +13,7 @@ import (
 // Go's scheduler uses all processors that there are. With two, every few small messages wake
 // a thread on the other one, and what belongs to a connection moves between their caches: a
 // message costs up to 40 % more than on one. So the scheduler gets one processor, and more
-// while it uses that up, where more get more done.
+// while it uses that up or has work wait for it, where more get more done.
 
 // paceOfLoad is how often the load is looked at.
 const paceOfLoad = 100 * time.Millisecond
@@ -27,6 +27,9 @@ const (
 	calmLooks = 10
 	// idleShare of a processor, or more, that nothing on the machine uses is worth having.
 	idleShare = 0.5
+	// longQueue is how many goroutines wait for each processor, on average, where it is
+	// used up, although other programs may have most of it.
+	longQueue = 4
 	// longRun is the time between two waits of a goroutine, of which a few are for one
 	// message, from which on another processor is no loss even where all have work.
 	longRun = 15 * time.Microsecond
@@ -41,18 +44,26 @@ type processors struct {
 // load is that of the time between two looks.
 type load struct {
 	busy, idle float64       // processors that the program used, and nothing
+	waiting    float64       // goroutines that could have run, on average
 	run        time.Duration // of a goroutine, on average
 }
 
-// adjust returns how many processors to use from now on.
+// adjust returns how many processors to use from now on. Half of them need no other reason
+// than that fewer are used up: where other programs keep the whole machine busy, one
+// processor would be a small part of it.
 func (p *processors) adjust(l load) int {
-	others := float64(p.now - 1)
-	gains := l.idle >= idleShare || l.run >= longRun
+	now, others, half := float64(p.now), float64(p.now-1), p.most/2
+	queue := l.waiting >= longQueue*now
+	usedUp := queue || l.busy >= busyShare*now
+	gains := 2*p.now <= half || l.idle >= idleShare || l.run >= longRun
+	fewer := !queue && l.busy <= calmShare*others
+	same := !gains && p.now > half && l.busy <= others // as much gets done with one less
+
 	switch {
-	case gains && l.busy >= busyShare*float64(p.now):
+	case gains && usedUp:
 		p.now = min(2*p.now, p.most)
 		p.calm = 0
-	case p.now > 1 && (l.busy <= calmShare*others || !gains && l.busy <= others):
+	case p.now > 1 && (fewer || same):
 		if p.calm++; p.calm == calmLooks {
 			p.now--
 			p.calm = 0
@@ -87,16 +98,17 @@ func followLoad(ctx context.Context) {
 		case <-t.C:
 		}
 
-		use, ok := m.measure()
-		if !ok {
-			continue
+		now := p.now
+		if use, ok := m.measure(); ok {
+			p.adjust(use.since(before))
+			before = use
+		} else {
+			p.now = p.most // no descriptor is left to read it with, for one
 		}
 
-		now := p.now
-		if next := p.adjust(use.since(before)); next != now {
-			runtime.GOMAXPROCS(next)
+		if p.now != now {
+			runtime.GOMAXPROCS(p.now)
 		}
-		before = use
 	}
 }
 
@@ -105,6 +117,7 @@ type use struct {
 	at        time.Time
 	cpu, idle time.Duration // by the program, and by nothing
 	runs      uint64        // of goroutines
+	waiting   float64       // seconds that they could have run, in all
 }
 
 // meter measures what is used. It keeps the memory for that: what a program that does
@@ -126,9 +139,13 @@ func (m *meter) measure() (u use, ok bool) {
 	}
 
 	metrics.Read(m.runs[:])
-	for _, n := range m.runs[0].Value.Float64Histogram().Counts {
-		u.runs += 8 * n // of each goroutine's, the scheduler counts every eighth
+	h := m.runs[0].Value.Float64Histogram()
+	for i, n := range h.Counts {
+		n *= 8 // of each goroutine's, the scheduler counts every eighth
+		u.runs += n
+		u.waiting += float64(n) * max(0, h.Buckets[i])
 	}
+
 	return u, true
 }
 
@@ -137,8 +154,9 @@ func (u use) since(before use) load {
 	took := float64(u.at.Sub(before.at))
 	cpu := u.cpu - before.cpu
 	return load{
-		busy: float64(cpu) / took,
-		idle: float64(u.idle-before.idle) / took,
-		run:  cpu / time.Duration(max(1, u.runs-before.runs)),
+		busy:    float64(cpu) / took,
+		idle:    float64(u.idle-before.idle) / took,
+		waiting: (u.waiting - before.waiting) * float64(time.Second) / took,
+		run:     cpu / time.Duration(max(1, u.runs-before.runs)),
 	}
 }

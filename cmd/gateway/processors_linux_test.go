@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -29,6 +32,48 @@ func TestFollowLoadBegins(t *testing.T) {
 				t.Errorf("%d processors, want %d", got, test.want)
 			}
 		})
+	}
+}
+
+// Without descriptors the load cannot be measured, which is no time to be slow.
+func TestAllProcessorsWithoutAMeasurement(t *testing.T) {
+	before := runtime.GOMAXPROCS(3)
+	defer runtime.GOMAXPROCS(before)
+	t.Setenv("GOMAXPROCS", "")
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		followLoad(ctx)
+	}()
+	defer func() {
+		stop()
+		<-ended
+	}()
+	awaitProcessors(t, 1)
+
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 0
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+
+	awaitProcessors(t, 3)
+}
+
+// awaitProcessors waits until so many are used.
+func awaitProcessors(t *testing.T, n int) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); runtime.GOMAXPROCS(0) != n; {
+		if time.Now().After(end) {
+			t.Fatalf("%d processors, want %d", runtime.GOMAXPROCS(0), n)
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -84,5 +129,39 @@ func TestMeterLeavesTheProgramQuiet(t *testing.T) {
 	}
 	if got := (allocated() - before) / seconds; got > quietBytes/2 {
 		t.Errorf("%d bytes are allocated in a second, of %d", got, quietBytes)
+	}
+}
+
+// Goroutines that wait for a processor are counted, about, whoever has the processor.
+func TestWaitingIsMeasured(t *testing.T) {
+	before := runtime.GOMAXPROCS(1)
+	defer runtime.GOMAXPROCS(before)
+	m := newMeter()
+	first, ok := m.measure()
+	if !ok {
+		t.Fatal("nothing is reported")
+	}
+
+	const waiting = 8
+	var end atomic.Bool
+	var all sync.WaitGroup
+	for range waiting {
+		all.Go(func() {
+			for !end.Load() {
+				runtime.Gosched()
+			}
+		})
+	}
+
+	now := first
+	for now.cpu-first.cpu < 200*time.Millisecond {
+		runtime.Gosched()
+		now, _ = m.measure()
+	}
+	end.Store(true)
+	all.Wait()
+
+	if got := now.since(first).waiting; got < waiting/2 || got > 2*waiting {
+		t.Errorf("%v goroutines wait, want about %d", got, waiting)
 	}
 }

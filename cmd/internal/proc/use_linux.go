@@ -19,7 +19,7 @@ func CPUTime() (time.Duration, bool) {
 }
 
 // IdleTime returns how long the processors of the machine have had nothing to do, in all;
-// false: the system does not report it.
+// false: the system does not report it. Some sandboxes always report 0.
 func IdleTime() (time.Duration, bool) {
 	b, err := os.ReadFile("/proc/uptime") // seconds since the start, and idle (proc(5))
 	if err != nil {
@@ -28,5 +28,5 @@ func IdleTime() (time.Duration, bool) {
 
 	_, idle, _ := bytes.Cut(bytes.TrimSpace(b), []byte(" "))
 	seconds, err := strconv.ParseFloat(string(idle), 64)
-	return time.Duration(seconds * float64(time.Second)), err == nil
+	return time.Duration(seconds * float64(time.Second)), err == nil && seconds > 0
 }
