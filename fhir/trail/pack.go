@@ -3,6 +3,7 @@ package trail
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -159,7 +160,7 @@ func (x *Indexer) Unpack(p Packed) (*Record, error) {
 
 // who reads the part that records of the same agents share.
 func (u *unpacker) who(rec *Record, part []byte) {
-	u.b = part
+	u.next(part)
 	for _, to := range []*string{
 		&rec.Base, &rec.Client, &rec.TokenID, &rec.Address, &rec.Subject, &rec.User, &rec.Grant,
 	} {
@@ -172,13 +173,15 @@ func (u *unpacker) who(rec *Record, part []byte) {
 
 // unpacker reads what Pack wrote.
 type unpacker struct {
-	b   []byte
-	bad bool
+	part string // the part that is read: texts are parts of it
+	b    []byte // what of it follows
+	bad  bool
 }
 
 // next goes on with another part; the one before must have been read to its end.
 func (u *unpacker) next(part []byte) {
 	u.bad = u.bad || len(u.b) > 0
+	u.part = string(part)
 	u.b = part
 }
 
@@ -211,9 +214,9 @@ func (u *unpacker) text() string {
 		u.bad = true
 		return ""
 	}
-	s := string(u.b[:n])
+	from := len(u.part) - len(u.b)
 	u.b = u.b[n:]
-	return s
+	return u.part[from : from+int(n)]
 }
 
 func (u *unpacker) texts() []string {
@@ -227,14 +230,26 @@ func (u *unpacker) texts() []string {
 func (u *unpacker) codings() []Coding {
 	var all []Coding
 	for n := u.number(); n > 0 && !u.bad; n-- {
-		all = append(all, Coding{
-			System:  u.text(),
-			Code:    u.text(),
-			Display: u.text(),
-		})
+		all = append(all, u.coding())
 	}
 	return all
 }
+
+func (u *unpacker) coding() Coding {
+	return Coding{
+		System:  u.text(),
+		Code:    u.text(),
+		Display: u.text(),
+	}
+}
+
+// count reads how many of something follow, which must be n.
+func (u *unpacker) count(n uint64) {
+	u.bad = u.number() != n || u.bad
+}
+
+// usualEntities is how many entities an Event hardly has more than.
+const usualEntities = 6
 
 func (u *unpacker) event() *Event {
 	switch u.number() {
@@ -247,25 +262,25 @@ func (u *unpacker) event() *Event {
 	}
 
 	e := new(Event)
-	types := u.codings()
+	u.count(1)
+	e.Type = u.coding()
 	e.Subtypes = u.codings()
 	e.Action = u.text()
-	for n := u.number(); n > 0 && !u.bad; n-- {
+
+	n := u.number()
+	e.Entities = slices.Grow(e.Entities, int(min(n, usualEntities)))
+	for ; n > 0 && !u.bad; n-- {
 		e.Entities = append(e.Entities, u.entity())
 	}
 
-	if len(types) != 1 {
-		u.bad = true
-		return nil
-	}
-
-	e.Type = types[0]
 	return e
 }
 
 func (u *unpacker) entity() Entity {
-	kinds := u.codings()
+	u.count(2)
 	n := Entity{
+		Type:   u.coding(),
+		Role:   u.coding(),
 		System: u.text(),
 		Value:  u.text(),
 		Name:   u.text(),
@@ -277,11 +292,5 @@ func (u *unpacker) entity() Entity {
 		})
 	}
 
-	if len(kinds) != 2 {
-		u.bad = true
-		return n
-	}
-
-	n.Type, n.Role = kinds[0], kinds[1]
 	return n
 }

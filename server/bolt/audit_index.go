@@ -156,12 +156,6 @@ func (s *auditLog) scanTail(
 	})
 }
 
-// posting lists the records that have a term, in order.
-type posting struct {
-	term string
-	docs []uint64
-}
-
 // indexTail indexes the records of the tail, in rows that begin with a number up to
 // to, or writes nothing.
 func (s *auditLog) indexTail(t tail, to uint64) error {
@@ -170,8 +164,8 @@ func (s *auditLog) indexTail(t tail, to uint64) error {
 	err := s.eachTail(context.Background(), t, to, func(doc uint64, terms search.Terms) bool {
 		if len(parts) == 0 || parts[len(parts)-1].n == segmentMost {
 			parts = append(parts, &tailPart{
-				first: doc,
-				index: map[string]*posting{},
+				first:   doc,
+				numbers: map[string]int{},
 			})
 		}
 
@@ -184,7 +178,7 @@ func (s *auditLog) indexTail(t tail, to uint64) error {
 	}
 
 	for _, p := range parts {
-		if err := s.putSegment(p.first, p.index); err != nil {
+		if err := s.putSegment(p); err != nil {
 			return err
 		}
 	}
@@ -194,48 +188,78 @@ func (s *auditLog) indexTail(t tail, to uint64) error {
 
 // tailPart is the index of the records of one segment, from the first on.
 type tailPart struct {
-	first uint64
-	n     int
-	index map[string]*posting
+	first   uint64
+	n       int            // of records
+	numbers map[string]int // of terms, in the order in which they came
+	terms   []string       // by number
+	records []int          // that have a term, by its number
+	pairs   []termOf       // in the order of records
+	size    int            // of all keys, in bytes
+}
+
+// termOf is that a record has a term.
+type termOf struct {
+	doc  uint64
+	term int
 }
 
 func (p *tailPart) add(doc uint64, terms search.Terms) {
 	p.n++
 	terms.Each(func(term []byte) bool {
-		of := p.index[string(term)]
-		if of == nil {
-			of = &posting{term: string(term)}
-			p.index[of.term] = of
+		i, known := p.numbers[string(term)]
+		if !known {
+			i = len(p.terms)
+			text := string(term)
+			p.numbers[text] = i
+			p.terms = append(p.terms, text)
+			p.records = append(p.records, 0)
 		}
-		of.docs = append(of.docs, doc)
+
+		p.records[i]++
+		p.pairs = append(p.pairs, termOf{
+			doc:  doc,
+			term: i,
+		})
+		p.size += len(term) + afterTerm
 
 		return true
 	})
 }
 
-func (s *auditLog) putSegment(first uint64, index map[string]*posting) error {
-	all := make([]*posting, 0, len(index))
-	n := 0
-	for _, p := range index {
-		all = append(all, p)
-		n += len(p.docs)
+// keys are the keys of the index, in order: by term, and then by record.
+func (p *tailPart) keys() [][]byte {
+	ordered := make([]int, len(p.terms))
+	for i := range ordered {
+		ordered[i] = i
 	}
-
-	slices.SortFunc(all, func(a, b *posting) int {
-		return strings.Compare(a.term, b.term)
+	slices.SortFunc(ordered, func(a, b int) int {
+		return strings.Compare(p.terms[a], p.terms[b])
 	})
-	keys := make([][]byte, 0, n)
 
-	for _, p := range all {
-		for _, doc := range p.docs {
-			keys = append(keys, s.indexKey([]byte(p.term), doc))
-		}
+	next := make([]int, len(p.terms)) // the place of a term's next key
+	n := 0
+	for _, i := range ordered {
+		next[i] = n
+		n += p.records[i]
 	}
 
+	keys := make([][]byte, n)
+	room := make([]byte, 0, p.size)
+	for _, pair := range p.pairs {
+		from := len(room)
+		room = appendIndexKey(room, p.terms[pair.term], pair.doc)
+		keys[next[pair.term]] = room[from:len(room):len(room)]
+		next[pair.term]++
+	}
+
+	return keys
+}
+
+func (s *auditLog) putSegment(p *tailPart) error {
 	segments := s.in(segmentsTable)
 	segments.FillPercent = 0.9
 	return segments.Put(
-		number(first),
-		packed.EncodeSegment(segments.sum(number(first), nil), keys),
+		number(p.first),
+		packed.EncodeSegment(segments.sum(number(p.first), nil), p.keys()),
 	)
 }

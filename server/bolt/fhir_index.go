@@ -159,7 +159,7 @@ func (s *state) settleRange(from, to []byte) error {
 }
 
 func (s *state) indexKey(term []byte, doc uint64) []byte {
-	if need := len(term) + 9; cap(s.arena)-len(s.arena) < need {
+	if need := len(term) + afterTerm; cap(s.arena)-len(s.arena) < need {
 		s.arena = make([]byte, 0, max(need, 64<<10))
 	}
 	at := len(s.arena)
@@ -167,7 +167,10 @@ func (s *state) indexKey(term []byte, doc uint64) []byte {
 	return s.arena[at:len(s.arena):len(s.arena)]
 }
 
-func appendIndexKey(b, term []byte, doc uint64) []byte {
+// afterTerm is how many bytes of an index key are behind its term.
+const afterTerm = 9
+
+func appendIndexKey[T string | []byte](b []byte, term T, doc uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(append(b, term...), 0), doc)
 }
 
