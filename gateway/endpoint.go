@@ -33,8 +33,8 @@ type endpointKey struct {
 // outage is the time since an address last accepted a connection that it did not end
 // without an answer.
 type outage struct {
-	failures int // that each doubled the time until the next attempt
-	earlier  int // those before it was last in service, where it gave no answer then
+	out      bool
+	failures int // since its last answer, that each doubled the time until the next attempt
 	reason   string
 	since    time.Time
 	last     time.Time // attempt that failed
@@ -76,7 +76,7 @@ func (s *endpoints) fewest(r *route, tried []*endpoint) (best *endpoint) {
 	for i := range n {
 		at := (r.turn + i) % n
 		e := r.endpoints[at]
-		if e.outage.failures > 0 || slices.Contains(tried, e) {
+		if e.outage.out || slices.Contains(tried, e) {
 			continue
 		}
 		if best == nil || e.open.Load() < best.open.Load() {
@@ -121,42 +121,46 @@ func (s *endpoints) failed(e *endpoint, reason string, now time.Time, retry time
 	defer s.mu.Unlock()
 
 	o := &e.outage
-	if o.failures == 0 {
+	if !o.out {
 		o.since = now
 	}
-	o.reason, o.last = reason, now
-	if o.failures > 0 && now.Before(o.due) {
+	o.out, o.reason, o.last = true, reason, now
+	if now.Before(o.due) {
 		return o.due.Sub(now)
 	}
 
-	wait := retry << min(o.earlier+o.failures, 16)
+	wait := retry << min(o.failures, 16)
 	wait = min(wait, max(retry, longestRetry))
 	o.failures++
 	o.due = now.Add(wait)
 	return wait
 }
 
-// accepted notes that e accepted a connection, and returns the outage that this ended.
-func (s *endpoints) accepted(e *endpoint) outage {
+// accepted notes that e accepted a connection, the attempt at which began at a time, and
+// returns the outage that this ended. An attempt that began before e last failed shows
+// nothing: of many at once, each would bring it back for others to fail.
+func (s *endpoints) accepted(e *endpoint, began time.Time) (ended outage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	before := e.outage
-	e.outage = outage{
-		earlier: before.earlier + before.failures,
-		trying:  before.trying,
+	o := &e.outage
+	if !o.out || began.Before(o.last) {
+		return outage{}
 	}
-	return before
+	ended, o.out = *o, false
+	return ended
 }
 
 // proven notes that e gave an answer on a new connection: to accept one is not enough.
 func (s *endpoints) proven(e *endpoint) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.outage.earlier = 0
+	if !e.outage.out {
+		e.outage = outage{trying: e.outage.trying}
+	}
 }
 
-// out returns the outage of e; without failures it is in service.
+// out returns the outage of e.
 func (s *endpoints) out(e *endpoint) outage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +175,7 @@ func (s *endpoints) tryDue(r *route, now time.Time) (list []*endpoint) {
 
 	for _, e := range r.endpoints {
 		o := &e.outage
-		if o.failures > 0 && !o.trying && !now.Before(o.due) {
+		if o.out && !o.trying && !now.Before(o.due) {
 			o.trying = true
 			list = append(list, e)
 		}
@@ -202,9 +206,9 @@ func (g *Gateway) noteRefusal(r *route, e *endpoint, f *fault) {
 }
 
 // noteAccepted notes that e accepted a connection.
-func (g *Gateway) noteAccepted(r *route, e *endpoint) {
-	before := g.endpoints.accepted(e)
-	if before.failures > 0 && r.several() {
+func (g *Gateway) noteAccepted(r *route, e *endpoint, began time.Time) {
+	before := g.endpoints.accepted(e, began)
+	if before.out && r.several() {
 		g.logCause(slog.LevelInfo, "again "+r.Name+" "+e.address, "an address of a next hop is in service again",
 			"route", r.Name,
 			"next", r.Next,
@@ -238,6 +242,7 @@ func (g *Gateway) try(r *route, e *endpoint) {
 
 	e.open.Add(1)
 	defer e.open.Add(-1)
+	began := g.now()
 	u, f := g.connect(r, e, &d, peers{})
 	if f == nil {
 		f = g.stays(u, &d)
@@ -247,7 +252,7 @@ func (g *Gateway) try(r *route, e *endpoint) {
 
 	switch {
 	case f == nil:
-		g.noteAccepted(r, e)
+		g.noteAccepted(r, e, began)
 	case f.ofNextHop():
 		g.noteRefusal(r, e, f)
 	}
@@ -278,7 +283,7 @@ type Outage struct {
 func (g *Gateway) Outages() (list []Outage) {
 	for _, r := range g.state.Load().table.several {
 		for _, e := range r.endpoints {
-			if o := g.endpoints.out(e); o.failures > 0 {
+			if o := g.endpoints.out(e); o.out {
 				list = append(list, Outage{
 					Route:   r.Name,
 					Address: e.address,

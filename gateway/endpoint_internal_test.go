@@ -44,18 +44,48 @@ func TestRetryDoubles(t *testing.T) {
 				s.tried(e)
 			}
 
-			if since := s.accepted(e).since; !since.Equal(time.Unix(1e9, 0)) || s.out(e).failures > 0 {
+			if since := s.accepted(e, now).since; !since.Equal(time.Unix(1e9, 0)) || s.out(e).out {
 				t.Errorf("it was out since %v", since)
 			}
 			if got, most := s.failed(e, "x", now, retry), want[len(want)-1]; got != most {
 				t.Errorf("the next outage, before an answer, is %v, want %v", got, most)
 			}
-			s.accepted(e)
+			s.accepted(e, now)
 			s.proven(e)
 			if got := s.failed(e, "x", now, retry); got != want[0] {
 				t.Errorf("the next outage is %v, want %v", got, want[0])
 			}
 		})
+	}
+}
+
+// Of many attempts that were under way together, those that succeed end no outage that
+// began after them, and those that fail double the time until the next attempt once.
+func TestAttemptsAtOnce(t *testing.T) {
+	const retry = time.Second
+	var s endpoints
+	e := &endpoint{}
+	began := time.Unix(1e9, 0)
+	now := began
+	for range 20 {
+		s.accepted(e, began)
+		now = now.Add(time.Millisecond)
+		s.failed(e, "x", now, retry)
+		if s.accepted(e, began); !s.out(e).out {
+			t.Fatal("an earlier attempt has brought it back")
+		}
+	}
+
+	// While all addresses are out, new clients try it.
+	for range 20 {
+		if s.accepted(e, now); s.out(e).out {
+			t.Fatal("a later attempt has not brought it back")
+		}
+		now = now.Add(time.Millisecond)
+		s.failed(e, "x", now, retry)
+	}
+	if due := s.out(e).due; due.After(began.Add(2 * retry)) {
+		t.Errorf("it is tried again after %v", due.Sub(began))
 	}
 }
 

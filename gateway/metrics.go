@@ -133,7 +133,7 @@ func (g *Gateway) writeEndpoints(p *printer) {
 	p.head(up, "0 while an address of a next hop is out, as it did not accept a connection.", "gauge")
 	for _, e := range list {
 		accepts := 1
-		if g.endpoints.out(e).failures > 0 {
+		if g.endpoints.out(e).out {
 			accepts = 0
 		}
 		p.printf("%s{%s} %d\n", up, e.labels(), accepts)

@@ -313,8 +313,9 @@ func (g *Gateway) dial(r *route, d *deadline, p peers) (u *upstream, f *fault) {
 			break
 		}
 
+		began := g.now()
 		if u, f = g.connect(r, e, d, p); f == nil {
-			g.noteAccepted(r, e)
+			g.noteAccepted(r, e, began)
 			g.ups.add(u)
 			return u, nil
 		}
