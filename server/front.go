@@ -67,7 +67,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	// A client that ends its side of the connection may still read its answer:
 	// net/http would cancel the work on it.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), f.times.Write)
+	out.base = base{r.Context(), out}
+	ctx, cancel := context.WithTimeout(&out.base, f.times.Write)
 	defer cancel()
 
 	f.initTurn(out, r)
@@ -79,7 +80,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	// net/http must keep its own body on its own request: it then knows whether
 	// a client still waits for 100 Continue.
-	r = r.WithContext(context.WithValue(ctx, answerKey{}, out))
+	r = r.WithContext(ctx)
 	switch {
 	case r.Body != nil && r.Body != http.NoBody:
 		r.Body = &out.body
@@ -358,6 +359,7 @@ type answer struct {
 	overloaded prometheus.Counter // of requests that get no turn
 	turn       turn
 	body       body
+	base       base
 	status     int
 	route      string   // name of the route that matched, for metrics
 	instead    *refusal // what is answered instead of what the handler writes
@@ -365,6 +367,30 @@ type answer struct {
 
 // answerKey is the key of the *answer in a request's context.
 type answerKey struct{}
+
+// base is the context below that of the work on a request: it has the values of
+// net/http's context and the *answer, and does not end.
+type base struct {
+	values context.Context
+	answer *answer
+}
+
+// Deadline implements context.Context.
+func (b *base) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
+
+// Done implements context.Context.
+func (b *base) Done() <-chan struct{} { return nil }
+
+// Err implements context.Context.
+func (b *base) Err() error { return nil }
+
+// Value implements context.Context.
+func (b *base) Value(key any) any {
+	if key == (answerKey{}) {
+		return b.answer
+	}
+	return b.values.Value(key)
+}
 
 // beginTurn begins the request's turn, unless it has begun. With errBusy the request
 // must not be worked on.

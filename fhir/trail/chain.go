@@ -32,7 +32,7 @@ func (p Place) Next(doc uint64, packed Packed) Place {
 		Doc:      doc,
 	}
 
-	b := make([]byte, 0, 512)
+	b := make([]byte, 0, usualRecord)
 	b = append(b, domain...)
 	b = binary.BigEndian.AppendUint64(b, next.Sequence)
 	b = binary.BigEndian.AppendUint64(b, doc)

@@ -1,6 +1,7 @@
 package trail
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -15,10 +16,13 @@ type Packed struct{ Who, Asked, Own []byte }
 // without it.
 const shown = 1
 
+// usualRecord is the length in bytes that a packed record hardly exceeds.
+const usualRecord = 2048
+
 // Pack returns the one encoding of a record: its fields in order, each text led by
 // its length.
 func (rec *Record) Pack() Packed {
-	b := make([]byte, 0, 512)
+	b := make([]byte, 0, usualRecord)
 	for _, s := range []string{
 		rec.Base, rec.Client, rec.TokenID, rec.Address, rec.Subject, rec.User, rec.Grant,
 	} {
@@ -52,6 +56,7 @@ func (rec *Record) Pack() Packed {
 		b = append(b, shown)
 	}
 
+	b = bytes.Clone(b)
 	return Packed{
 		Who:   b[:who:who],
 		Asked: b[who:asked:asked],

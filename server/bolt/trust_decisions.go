@@ -21,7 +21,8 @@ const maxDecisions = 5_000
 // else is being committed, and drops the oldest beyond the bound.
 func (t *Trust) SaveDecisions(decisions []audit.Decision) error {
 	bodies := make([][]byte, 0, len(decisions))
-	for _, d := range decisions {
+	for i := range decisions {
+		d := &decisions[i]
 		body, err := json.Marshal(d)
 		if err != nil {
 			return fmt.Errorf("store: decision %s: %w", d.Trace.ID, err)
@@ -37,12 +38,14 @@ func (t *Trust) SaveDecisions(decisions []audit.Decision) error {
 // appendDecisions owns the bodies: their checksums are written behind them.
 func appendDecisions(bucket *bbolt.Bucket, bodies [][]byte) error {
 	bucket.FillPercent = 1 // keys only grow
+	key := number(0)
 	for _, body := range bodies {
 		seq, err := bucket.NextSequence()
 		if err != nil {
 			return err
 		}
-		if err := decisionRows.put(bucket, number(seq), body); err != nil {
+		binary.BigEndian.PutUint64(key, seq)
+		if err := decisionRows.put(bucket, key, body); err != nil {
 			return err
 		}
 	}

@@ -236,7 +236,7 @@ func (s *grants) apply(
 		if err != nil {
 			return h, err
 		}
-		if h, err = s.trust.putToken(b, c.Token, record); err != nil {
+		if err = s.trust.putToken(b, &h, c.Token, record); err != nil {
 			return h, err
 		}
 	}

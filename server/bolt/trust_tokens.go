@@ -22,8 +22,7 @@ func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (h 
 	}
 
 	err = t.spend(ctx, s, func(b *trustBatch) error {
-		h, err = t.putToken(b, &token, record)
-		return err
+		return t.putToken(b, &h, &token, record)
 	})
 	return h, err
 }
@@ -42,26 +41,28 @@ func tokenRecord(token *oauth.Token) ([]byte, error) {
 }
 
 // putToken stores a token if its client still has the registration from which it
-// was made. It owns the record, whose checksum is written behind it: when it is called
+// was made, and sets its handle. It owns the record, whose checksum is written behind it: when it is called
 // again, the transaction before came to nothing.
-func (t *Trust) putToken(b *trustBatch, token *oauth.Token, record []byte) (h oauth.Handle, err error) {
+func (t *Trust) putToken(
+	b *trustBatch, h *oauth.Handle, token *oauth.Token, record []byte,
+) error {
 	r, err := t.registration(b, token.ClientID)
 	if err != nil {
-		return h, err
+		return err
 	}
 	if r == nil || r.Epoch != token.Epoch {
-		return h, &spentRefusal{oauth.ErrNoRegistration}
+		return &spentRefusal{oauth.ErrNoRegistration}
 	}
 
 	minute := stored.Minute(token.Expires)
 	m, err := b.minute(tokenRows, minute)
 	if err != nil {
-		return h, err
+		return err
 	}
 
 	t.nextToken++
-	t.handles.Seal(&h, minute, t.nextToken)
-	return h, m.rows.put(m.Bucket, b.number(t.nextToken), record)
+	t.handles.Seal(h, minute, t.nextToken)
+	return m.rows.put(m.Bucket, b.number(t.nextToken), record)
 }
 
 // loadHandles reads the key that hides where a token is kept, and makes one for a new

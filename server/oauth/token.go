@@ -351,7 +351,10 @@ func tokenText(h Handle, secret [32]byte) string {
 	var b [len(h) + len(secret)]byte
 	copy(b[:], h[:])
 	copy(b[len(h):], secret[:])
-	return base64.RawURLEncoding.EncodeToString(b[:])
+
+	var text [tokenTextLength]byte
+	base64.RawURLEncoding.Encode(text[:], b[:])
+	return string(text[:])
 }
 
 const tokenTextLength = (16 + 32) / 3 * 4

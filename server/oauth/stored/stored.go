@@ -88,10 +88,10 @@ func NewHandles(key []byte) (h Handles, err error) {
 
 // Seal sets h to the handle of a token.
 func (c Handles) Seal(h *oauth.Handle, minute uint32, number uint64) {
-	var plain oauth.Handle
-	binary.BigEndian.PutUint32(plain[:], minute)
-	binary.BigEndian.PutUint64(plain[4:], number)
-	c.block.Encrypt(h[:], plain[:])
+	*h = oauth.Handle{}
+	binary.BigEndian.PutUint32(h[:], minute)
+	binary.BigEndian.PutUint64(h[4:], number)
+	c.block.Encrypt(h[:], h[:])
 }
 
 // Open returns minute (4 bytes) and number (8 bytes) of a handle, whoever made it.
