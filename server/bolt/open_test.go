@@ -171,6 +171,40 @@ func TestFreePagesAreFoundAgain(t *testing.T) {
 	}
 }
 
+// A full disk keeps nobody from opening a file: it is read as it is.
+func TestFreePagesHaveNoRoom(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "trust.bolt")
+	leavePagesFree(t, path, false)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	f, err := os.Open(path) // nothing can be written to it
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := checkPageFile(f, int64(len(before)), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.storeFreePages(f), f.Close()); err != nil {
+		t.Errorf("the list cannot be written: %v", err)
+	}
+
+	after, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the file is not as it was: %v", err)
+	}
+	db, err := Open(path, trustSchema(), Options{NoFreelistSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // leavePagesFree makes a file with rows in buckets of all forms, and removes some.
 func leavePagesFree(t *testing.T, path string, many bool) {
 	t.Helper()

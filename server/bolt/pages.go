@@ -370,7 +370,8 @@ func (w *pageWalk) leaf(id uint64) uint64 {
 
 // storeFreePages writes the list of free pages to a file that has none, as Bolt would
 // at a commit: Bolt itself would read each page of the file three times to find them.
-// The program must have the file alone.
+// The program must have the file alone. Where there is no room for the list, Bolt finds
+// the pages.
 func (w *pageWalk) storeFreePages(f *os.File) error {
 	if w.meta.freelist != noFreelist {
 		return nil
@@ -378,11 +379,12 @@ func (w *pageWalk) storeFreePages(f *os.File) error {
 
 	list := w.freeList()
 	pages := uint64(len(list)) / uint64(w.meta.pageSize)
-	if _, err := f.WriteAt(list, int64(w.meta.high)*int64(w.meta.pageSize)); err != nil {
-		return err
+	_, err := f.WriteAt(list, int64(w.meta.high)*int64(w.meta.pageSize))
+	if err == nil {
+		err = f.Sync()
 	}
-	if err := f.Sync(); err != nil {
-		return err
+	if err != nil {
+		return nil // nothing refers to it
 	}
 
 	m := w.meta
