@@ -47,7 +47,8 @@ type Config struct {
 
 const (
 	defaultConnections = 16
-	connectTimeout     = 5 * time.Second
+	// connectTimeout bounds how long connecting may last, over all hosts of the URL.
+	connectTimeout = 5 * time.Second
 )
 
 // sessionLimits end what a destination that died or was cut off has left open at the
@@ -60,6 +61,10 @@ var sessionLimits = map[string]string{
 	"tcp_keepalives_count":                "3",
 	"tcp_user_timeout":                    "10s",
 }
+
+// lockTimeout bounds how long a request waits for what another destination has locked,
+// and may have been cut off with.
+const lockTimeout = "4s"
 
 // sessionPlans have the same few statements planned once, and always by their keys:
 // tables that were empty when that was done, or were never analyzed, make no difference.
@@ -107,7 +112,7 @@ func (c Config) parse(schema string) (*pgxpool.Config, error) {
 		}
 	}
 	settings.ConnConfig.RuntimeParams["search_path"] = schema
-	settings.ConnConfig.ConnectTimeout = connectTimeout
+	settings.ConnConfig.ConnectTimeout = connectTimeout / time.Duration(len(hostsOf(settings.ConnConfig)))
 	settings.MaxConns = int32(c.Connections)
 	if c.Connections == 0 {
 		settings.MaxConns = defaultConnections

@@ -49,8 +49,10 @@ func newPool(
 	c.PrepareConn = func(ctx context.Context, _ *pgx.Conn) (bool, error) {
 		return true, s.await(ctx)
 	}
-	c.BeforeConnect = func(ctx context.Context, _ *pgx.ConnConfig) error {
-		return s.await(ctx)
+	c.BeforeConnect = func(ctx context.Context, settings *pgx.ConnConfig) error {
+		err := s.await(ctx)
+		s.prefer(settings)
+		return err
 	}
 	c.AfterConnect = a.examine
 

@@ -10,6 +10,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// Advisory locks of the stores.
+const (
+	TrustLock int64 = writeLock
+	FHIRLock  int64 = fhirWriter
+	JobsLock  int64 = creating
+)
+
 // WithCommit returns a configuration whose stores commit by a function of a test.
 func WithCommit(c Config, commit func(context.Context, pgx.Tx) error) Config {
 	c.commit = commit
@@ -21,6 +28,20 @@ func WithClock(c Config, now func() time.Time) Config {
 	c.now = now
 	return c
 }
+
+// ProbeAt has a server probed whose host has these addresses.
+func ProbeAt(ctx context.Context, c Config, addresses ...string) error {
+	s, err := newServer(c, false)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	s.settings.LookupFunc = func(context.Context, string) ([]string, error) { return addresses, nil }
+	return s.Ask(ctx)
+}
+
+// Keep finds out once whether the name of a destination is still its own.
+func (p *Presence) Keep(ctx context.Context) error { return p.keep(ctx) }
 
 // Waiting returns how many callers' work of a store has not begun.
 func Waiting(t *Trust) int { return t.commits.Waiting() }

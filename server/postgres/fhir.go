@@ -43,6 +43,14 @@ var _ fhir.Store = (*FHIR)(nil)
 // fhirWriter is the advisory lock of who changes the schema fhir.
 const fhirWriter = 0x66686973
 
+// fhirParameters are those of the connections beside sessionLimits.
+var fhirParameters = map[string]string{"lock_timeout": lockTimeout}
+
+// acquireWriter waits for the lock. A destination that is cut off or hangs while it has
+// it loses it soon: between its statements it only computes what was prepared before.
+const acquireWriter = "select pg_advisory_xact_lock($1), " +
+	"set_config('idle_in_transaction_session_timeout', '5s', true)"
+
 // maxShared bounds how many updates one commit may carry.
 const maxShared = 256
 
@@ -50,7 +58,7 @@ var errClosed = errors.New("the store is closed")
 
 // OpenFHIR connects to the schema fhir, which must be there: see Migrate.
 func OpenFHIR(ctx context.Context, c Config) (*FHIR, error) {
-	db, err := open(ctx, c, "fhir")
+	db, err := open(ctx, c, "fhir", fhirParameters)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +173,7 @@ func (s *FHIR) begin() (st *state, err error) {
 		st.changing = newPending()
 		opening := st.opening
 		st.opening = func(b *pgx.Batch) {
-			b.Queue("select pg_advisory_xact_lock($1)", int64(fhirWriter))
+			b.Queue(acquireWriter, int64(fhirWriter))
 			opening(b)
 			st.audit.queueEnds(b)
 			st.queueSetting(b, fhir.SettledSetting) // every change reads it

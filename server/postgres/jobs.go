@@ -21,9 +21,15 @@ type Jobs struct{ *database }
 
 var _ async.Store = (*Jobs)(nil)
 
+// jobsParameters are those of the connections beside sessionLimits.
+var jobsParameters = map[string]string{
+	"idle_in_transaction_session_timeout": "5s",
+	"lock_timeout":                        lockTimeout,
+}
+
 // OpenJobs connects to the schema jobs.
 func OpenJobs(ctx context.Context, c Config) (*Jobs, error) {
-	db, err := open(ctx, c, "jobs")
+	db, err := open(ctx, c, "jobs", jobsParameters)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type server struct {
 	now      func() time.Time
 	whole    bool                    // all schemas are looked at, too
 	found    atomic.Pointer[finding] // nil: nothing yet
+	host     atomic.Int64            // the number, among those of the URL, of the one that was connected to last
 
 	mu   sync.Mutex // guards the field below
 	conn *pgx.Conn  // of the probe alone; nil: there is none
@@ -87,7 +89,7 @@ func (s *server) probe(ctx context.Context) error {
 // wrong is not kept.
 func (s *server) ask(ctx context.Context) (f *finding, err error) {
 	if s.conn == nil {
-		if s.conn, err = pgx.ConnectConfig(ctx, s.settings); err != nil {
+		if s.conn, err = s.connect(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -100,6 +102,64 @@ func (s *server) ask(ctx context.Context) (f *finding, err error) {
 	}
 	return f, err
 }
+
+// connect connects to the first host that can be used, from the one that was used last
+// on. Each has its share of the time until ctx ends, and so has each of its addresses: one
+// that is silent must not hide the next.
+func (s *server) connect(ctx context.Context) (conn *pgx.Conn, err error) {
+	var failed []error
+	n := len(hostsOf(s.settings))
+	first := int(s.host.Load())
+	for i := range n {
+		settings := s.settings.Copy()
+		from(settings, first+i)
+		settings.Fallbacks = settings.Fallbacks[:len(hostsOf(settings)[0])-1]
+
+		end, _ := ctx.Deadline()
+		share := time.Until(end) / time.Duration(n-i)
+		one, cancel := context.WithTimeout(ctx, share)
+		addresses, unknown := settings.LookupFunc(one, settings.Host) // a directory has none
+		settings.ConnectTimeout = share / time.Duration(max(1, len(addresses)))
+		settings.LookupFunc = func(context.Context, string) ([]string, error) { return addresses, unknown }
+		conn, err = pgx.ConnectConfig(one, settings)
+		cancel()
+		if err == nil {
+			s.host.Store(int64((first + i) % n))
+			return conn, nil
+		}
+		failed = append(failed, err)
+	}
+	return nil, errors.Join(failed...)
+}
+
+// hostsOf returns the hosts of a URL, each with the ways in which it is tried: with TLS,
+// and without.
+func hostsOf(c *pgx.ConnConfig) (all [][]*pgconn.FallbackConfig) {
+	ways := append([]*pgconn.FallbackConfig{{
+		Host:      c.Host,
+		Port:      c.Port,
+		TLSConfig: c.TLSConfig,
+	}}, c.Fallbacks...)
+	for i, w := range ways {
+		if i == 0 || w.Host != ways[i-1].Host || w.Port != ways[i-1].Port {
+			all = append(all, nil)
+		}
+		all[len(all)-1] = append(all[len(all)-1], w)
+	}
+	return all
+}
+
+// from has the hosts tried in turn from one of them on.
+func from(c *pgx.ConnConfig, first int) {
+	hosts := hostsOf(c)
+	first %= len(hosts)
+	ways := slices.Concat(slices.Concat(hosts[first:], hosts[:first])...)
+	c.Host, c.Port, c.TLSConfig = ways[0].Host, ways[0].Port, ways[0].TLSConfig
+	c.Fallbacks = ways[1:]
+}
+
+// prefer has the host tried first that was connected to last.
+func (s *server) prefer(c *pgx.ConnConfig) { from(c, int(s.host.Load())) }
 
 // Close ends the connection of the probe.
 func (s *server) Close() {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"fhirdest.example/server/postgres/reach"
 )
 
 // Presence is a destination that runs on a database, under its name. The database
@@ -92,6 +94,7 @@ func (p *Presence) connect(ctx context.Context) error {
 	params := settings.ConnConfig.RuntimeParams
 	params["application_name"] = "destination " + p.config.Name
 	params["lock_timeout"] = gone
+	p.server.prefer(settings.ConnConfig)
 
 	conn, err := pgx.ConnectConfig(ctx, settings.ConnConfig)
 	if err != nil {
@@ -230,7 +233,7 @@ func (p *Presence) keep(ctx context.Context) error {
 	case <-ctx.Done():
 		return unreachable(ctx.Err())
 	}
-	if p.conn != nil && p.conn.Ping(ctx) == nil {
+	if p.answers(ctx) {
 		return nil
 	}
 	p.drop()
@@ -241,6 +244,14 @@ func (p *Presence) keep(ctx context.Context) error {
 		p.unsure.Store(nil)
 	}
 	return err
+}
+
+// answers reports whether the connection still works. It leaves time for another one: a
+// network may have lost this one alone, and say nothing of it.
+func (p *Presence) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, reach.Bound)
+	defer cancel()
+	return p.conn != nil && p.conn.Ping(ctx) == nil
 }
 
 // drop gives the connection up.

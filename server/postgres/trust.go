@@ -61,7 +61,7 @@ var trustParameters = map[string]string{
 	"enable_hashjoin":                     "off",
 	"enable_mergejoin":                    "off",
 	"idle_in_transaction_session_timeout": "3s",
-	"lock_timeout":                        "4s",
+	"lock_timeout":                        lockTimeout,
 }
 
 // OpenTrust connects to a database whose schemas Migrate has made.

@@ -17,8 +17,9 @@ type Cutter struct {
 	mu    sync.Mutex // guards the fields below
 	left  [2]int     // bytes until the cut, to the server and from it; negative: there is none
 	seen  [2]int
-	conns map[net.Conn]bool
-	held  [2]chan struct{} // nothing passes until it is closed; nil: all does
+	conns map[net.Conn]bool // and whether nothing comes from it any more
+	held  [2]chan struct{}  // nothing passes until it is closed; nil: all does
+	ended chan struct{}     // closed with the cutter
 }
 
 // NewCutter returns a cutter before a database, and the URL by which it is reached.
@@ -38,11 +39,13 @@ func NewCutter(t testing.TB, database string) (*Cutter, string) {
 		socket:   filepath.Join(u.Query().Get("host"), ".s.PGSQL."+u.Query().Get("port")),
 		left:     [2]int{-1, -1},
 		conns:    map[net.Conn]bool{},
+		ended:    make(chan struct{}),
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() { c.serve(&serving) })
 	t.Cleanup(func() {
 		l.Close()
+		close(c.ended)
 		c.Cut()
 		serving.Wait()
 	})
@@ -62,7 +65,7 @@ func (c *Cutter) serve(serving *sync.WaitGroup) {
 		}
 
 		c.mu.Lock()
-		c.conns[client], c.conns[server] = true, true
+		c.conns[client], c.conns[server] = false, false
 		c.mu.Unlock()
 		serving.Go(func() { c.pass(0, server, client) })
 		serving.Go(func() { c.pass(1, client, server) })
@@ -77,6 +80,10 @@ func (c *Cutter) pass(direction int, to, from net.Conn) {
 	for {
 		n, err := from.Read(buffer)
 		c.wait(direction)
+		if c.isSilent(from) {
+			<-c.ended
+			return
+		}
 		n, cut := c.admit(direction, n)
 		if _, err := to.Write(buffer[:n]); err != nil || cut {
 			return
@@ -131,6 +138,22 @@ func (c *Cutter) wait(direction int) {
 	if held != nil {
 		<-held
 	}
+}
+
+// Silence has nothing pass on the connections that there are, not even their end, as a
+// network that has forgotten them. Others are not concerned.
+func (c *Cutter) Silence() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.conns {
+		c.conns[conn] = true
+	}
+}
+
+func (c *Cutter) isSilent(conn net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conns[conn]
 }
 
 // Cut ends all connections.
