@@ -379,15 +379,15 @@ func termsOf(clauses []search.Clause) (terms [][]byte) {
 // above a number of those that it finds are shown.
 func expect(sn Snapshot, r *request, patients []string, after uint64, n int) {
 	if store := aheadOf(sn); store != nil {
-		store.Expect(termsOf(r.access.Ahead(patients)), after, n)
+		store.Expect(termsOf(r.access.Ahead(r.ctx, source{sn}, patients)), after, n)
 	}
 }
 
 // LastChange implements consent.Dated.
-func (s source) LastChange(ctx context.Context, typ string) uint64 {
+func (s source) LastChange(ctx context.Context, typ string) (number uint64, log any) {
 	dated, ok := s.Snapshot.(Dated)
 	if !ok {
-		return 0
+		return 0, nil
 	}
 	return dated.LastChange(ctx, typ)
 }

@@ -112,10 +112,10 @@ func aheadOf(sn Snapshot) (store Ahead) {
 }
 
 // LastChange implements Dated where the store does.
-func (s *snapshot) LastChange(ctx context.Context, typ string) uint64 {
+func (s *snapshot) LastChange(ctx context.Context, typ string) (number uint64, log any) {
 	store, ok := s.Resources.(Dated)
 	if !ok {
-		return 0
+		return 0, nil
 	}
 	return store.LastChange(ctx, typ)
 }

@@ -102,7 +102,7 @@ type Ahead interface {
 // how far its log of changes reaches.
 type Dated interface {
 	// LastChange is that of consent.Dated.
-	LastChange(ctx context.Context, typ string) uint64
+	LastChange(ctx context.Context, typ string) (number uint64, log any)
 }
 
 // AuditReader reads the audit records in one state of a store. Errors, ok and ctx

@@ -44,16 +44,16 @@ type Screen interface {
 // belongs.
 type Preparer interface {
 	Rule
-	// Ahead returns the clauses of these resources.
-	Ahead(patients []string) []search.Clause
+	// Ahead returns the clauses of these resources, unless they are known in a state.
+	Ahead(ctx context.Context, src Source, patients []string) []search.Clause
 }
 
 // Ahead returns the clauses of what the rules will read to decide about resources of
 // some patients.
-func (r *Reader) Ahead(patients []string) (all []search.Clause) {
+func (r *Reader) Ahead(ctx context.Context, src Source, patients []string) (all []search.Clause) {
 	for _, rule := range r.rules {
 		if p, ok := rule.(Preparer); ok {
-			all = append(all, p.Ahead(patients)...)
+			all = append(all, p.Ahead(ctx, src, patients)...)
 		}
 	}
 	return all

@@ -14,12 +14,13 @@ import (
 
 // Dated is what an access.Source may be besides: one that finds with little work how
 // far its log of changes reaches. The number of the last change of a Consent identifies
-// what all Consents are in a committed state: it is never given to two states.
+// what all Consents are in a committed state: within one log it is never given to two.
 type Dated interface {
 	// LastChange returns the number of the last change of a resource of a type, those
 	// of a state that is being changed included; 0 where there is none, or that is not
-	// known.
-	LastChange(ctx context.Context, typ string) uint64
+	// known. log identifies the log that has it: where another server took over, or a
+	// database was put back, that is another one. It can be compared.
+	LastChange(ctx context.Context, typ string) (number uint64, log any)
 	// Changes calls f with every change of a resource of a type, the last one first,
 	// until f returns false.
 	Changes(ctx context.Context, typ string, before uint64, f func(number, doc, version uint64) bool) error
@@ -39,11 +40,14 @@ const (
 // Consent. A state of the store after another change does not use it. So most requests
 // read no Consent, and find out in one step that none denies them anything.
 type known struct {
-	mu      sync.Mutex // guards all below
-	at      uint64     // number of the change; 0: nothing is known yet
-	over    bool       // there were more than are kept: nothing is known any more
-	active  int        // how many are
-	size    int        // of their bodies
+	mu        sync.Mutex // guards all below
+	log       any        // that at is a number of
+	at        uint64     // number of the change; 0: nothing is known yet
+	over      bool       // there were more than are kept: nothing is known any more
+	following bool       // somebody reads the changes since
+
+	active  int // how many are
+	size    int // of their bodies
 	docs    map[uint64]*standing
 	of      map[string][]*standing // by patient: the active ones in their record, by their numbers
 	crowded map[string]bool        // patients with more than are evaluated
@@ -53,8 +57,9 @@ type known struct {
 // standing is a Consent in the store.
 type standing struct {
 	doc      uint64
+	deleted  bool
 	active   bool
-	size     int // of its body
+	size     int // of its body; 0 unless it is active
 	patients []string
 	compiled *Consent // nil for one that decides nothing
 }
@@ -98,7 +103,7 @@ func (s *store) knows(ctx context.Context) (*known, bool) {
 	}
 
 	if !s.dated {
-		s.number = dated.LastChange(ctx, "Consent")
+		s.number, s.log = dated.LastChange(ctx, "Consent")
 		s.dated = true
 	}
 	if s.number == 0 {
@@ -107,10 +112,16 @@ func (s *store) knows(ctx context.Context) (*known, bool) {
 
 	k := &s.cache.known
 	k.mu.Lock()
-	if k.at < s.number && !k.over && s.src.State() != nil {
-		k.follow(ctx, s, dated, s.number)
+	if k.log != s.log {
+		k.log = s.log
+		k.over = false
+		k.forget()
 	}
-	if k.at != s.number || k.over {
+
+	if k.at < s.number && !k.over && !k.following && s.src.State() != nil {
+		k.follow(ctx, s, dated)
+	}
+	if k.log != s.log || k.at != s.number || k.over {
 		k.mu.Unlock()
 		return nil, false
 	}
@@ -118,39 +129,93 @@ func (s *store) knows(ctx context.Context) (*known, bool) {
 	return k, true
 }
 
-// follow brings what is known to a committed state, by the changes since. If it fails,
-// nothing is known until the next attempt.
-func (k *known) follow(ctx context.Context, s *store, dated Dated, number uint64) {
+// areKnown reports whether what is known is of the state of s: then no Consent is read.
+func (s *store) areKnown(ctx context.Context) bool {
+	_, known := s.anyActive(ctx)
+	return known
+}
+
+// follow brings what is known to a committed state, by the changes since. The mutex is
+// held, but not while it reads: others do without meanwhile. If that fails, what was
+// known remains.
+func (k *known) follow(ctx context.Context, s *store, dated Dated) {
 	if k.at == 0 {
 		k.forget()
 	}
 
+	from := k.at
+	k.following = true
+	k.mu.Unlock()
+	all, over, err := s.changed(ctx, dated, from)
+	k.mu.Lock()
+	k.following = false
+	if err != nil || k.log != s.log || k.at != from {
+		return
+	}
+
+	for _, c := range all {
+		k.put(c)
+	}
+
+	k.at = s.number
+	k.over = over || len(k.docs) > maxKnown || k.size > maxKnownSize
+	if k.over {
+		k.forget()
+	}
+}
+
+// changed returns the Consents that were changed after a number. over reports that there
+// are more than are kept.
+func (s *store) changed(
+	ctx context.Context, dated Dated, after uint64,
+) (all []*standing, over bool, err error) {
 	changed := map[uint64]bool{}
 	n := 0
-	err := dated.Changes(ctx, "Consent", 0, func(at, doc, _ uint64) bool {
-		if at <= k.at {
+	err = dated.Changes(ctx, "Consent", 0, func(at, doc, _ uint64) bool {
+		if at <= after {
 			return false
 		}
 		changed[doc] = true
 		n++
 		return n <= maxFollowed
 	})
-
-	for _, doc := range slices.Sorted(maps.Keys(changed)) {
-		if err != nil || n > maxFollowed || len(k.docs) > maxKnown || k.size > maxKnownSize {
-			break
-		}
-		var v access.Resource
-		if v, err = s.src.Resource(ctx, doc); err == nil {
-			err = k.put(s, v)
-		}
+	if err != nil || n > maxFollowed {
+		return nil, true, err
 	}
 
-	k.over = n > maxFollowed || len(k.docs) > maxKnown || k.size > maxKnownSize
-	k.at = number
-	if err != nil || k.over {
-		k.forget()
+	size := 0
+	docs := slices.Sorted(maps.Keys(changed))
+	readErr := s.src.Resources(ctx, docs, func(v access.Resource) bool {
+		var c *standing
+		if c, err = s.standing(v); err != nil {
+			return false
+		}
+		all = append(all, c)
+		size += c.size
+		return size <= maxKnownSize
+	})
+	return all, size > maxKnownSize, cmp.Or(err, readErr)
+}
+
+// standing returns the current version of a Consent.
+func (s *store) standing(v access.Resource) (c *standing, err error) {
+	c = &standing{
+		doc:     v.Doc,
+		deleted: v.Deleted,
 	}
+	c.active = !v.Deleted && search.Filter{}.Or([]search.Clause{activeConsents()}).Passes(v.ID, v.Terms)
+	if !c.active {
+		return c, nil
+	}
+
+	c.size = len(v.Body)
+	search.Patients("Consent", v.Terms, func(id []byte) {
+		if !slices.Contains(c.patients, string(id)) {
+			c.patients = append(c.patients, string(id))
+		}
+	})
+	c.compiled, err = s.compiled(v)
+	return c, err
 }
 
 // forget empties what is known.
@@ -165,37 +230,18 @@ func (k *known) forget() {
 }
 
 // put puts the current version of a Consent in the place of the one before.
-func (k *known) put(s *store, v access.Resource) error {
-	k.remove(v.Doc)
-	if v.Deleted {
-		return nil
+func (k *known) put(c *standing) {
+	k.remove(c.doc)
+	if c.deleted {
+		return
 	}
 
-	c := &standing{
-		doc:    v.Doc,
-		active: search.Filter{}.Or([]search.Clause{activeConsents()}).Passes(v.ID, v.Terms),
-		size:   len(v.Body),
+	k.docs[c.doc] = c
+	if c.active {
+		k.active++
+		k.size += c.size
+		k.add(c)
 	}
-	k.docs[v.Doc] = c
-	if !c.active {
-		return nil
-	}
-
-	var err error
-	if c.compiled, err = s.compiled(v); err != nil {
-		return err
-	}
-
-	k.active++
-	k.size += c.size
-	search.Patients("Consent", v.Terms, func(id []byte) {
-		if !slices.Contains(c.patients, string(id)) {
-			c.patients = append(c.patients, string(id))
-		}
-	})
-
-	k.add(c)
-	return nil
 }
 
 // add lists an active Consent under its patients, and under its form. Lists are made

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -66,6 +67,79 @@ func TestKnownConsentsAreThoseOfTheStore(t *testing.T) {
 
 		e.Must(reading.Close())
 	}
+}
+
+// takenOver is a store in the place of which another one comes, with its own log.
+type takenOver struct {
+	fhir.Store
+	log string
+}
+
+func (s *takenOver) View(ctx context.Context, f func(fhir.Snapshot) error) error {
+	return s.Store.View(ctx, func(sn fhir.Snapshot) error {
+		return f(logged{sn, s.log})
+	})
+}
+
+type logged struct {
+	fhir.Snapshot
+	log string
+}
+
+func (s logged) LastChange(ctx context.Context, typ string) (number uint64, log any) {
+	number, _ = s.Snapshot.(fhir.Dated).LastChange(ctx, typ)
+	return number, s.log
+}
+
+// What is known of the Consents in one log decides nothing in another, in which the same
+// number is another change.
+func TestConsentsOfAnotherLogAreOthers(t *testing.T) {
+	var config fhir.Config
+	var stores []fhir.Store
+	var numbers []uint64
+	for i := range 2 {
+		e := asyncenv.New(t, func(e *asyncenv.Env) {
+			e.Change = func(c *fhir.Config) { config = *c }
+		})
+		e.Must(e.Service.Seed(t.Context(), 2))
+		put(t, e, "/Consent/known", consentOf("known", "active", sample.PatientID(i), noMarketing))
+		stores = append(stores, e.Store)
+		e.Must(e.Store.View(t.Context(), func(sn fhir.Snapshot) error {
+			number, _ := sn.(fhir.Dated).LastChange(t.Context(), "Consent")
+			numbers = append(numbers, number)
+			return nil
+		}))
+	}
+	if numbers[0] != numbers[1] {
+		t.Fatalf("the Consents have the numbers %d", numbers)
+	}
+
+	s := &takenOver{
+		Store: stores[0],
+		log:   "first",
+	}
+	config.Store = s
+	service, err := fhir.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer service.Close()
+
+	check := func(denied int) {
+		t.Helper()
+		for i := range 2 {
+			want := http.StatusOK
+			if i == denied {
+				want = http.StatusNotFound
+			}
+			if got := serve(service, "/Patient/"+sample.PatientID(i), marketing); got.Code != want {
+				t.Errorf("%s, patient %d: %d, want %d", s.log, i, got.Code, want)
+			}
+		}
+	}
+	check(0)
+	s.Store, s.log = stores[1], "second"
+	check(1)
 }
 
 func serve(s *fhir.Service, path, token string) *httptest.ResponseRecorder {

@@ -391,6 +391,7 @@ type store struct {
 
 	dated  bool   // number is that of the last change of a Consent
 	number uint64 // 0: not known
+	log    any    // that it is in
 }
 
 // maxLooked bounds the Consents of one patient that are read to find those in force.
@@ -467,7 +468,12 @@ func (s *store) InForce(ctx context.Context, patient string, limit int) ([]*Cons
 }
 
 // Ahead implements access.Preparer.
-func (r *Rule) Ahead(patients []string) (all []search.Clause) {
+func (r *Rule) Ahead(ctx context.Context, src access.Source, patients []string) (all []search.Clause) {
+	r.follow(src)
+	if r.decider.Store.(*store).areKnown(ctx) {
+		return nil
+	}
+
 	for _, patient := range patients {
 		all = append(all, consentsOf(patient))
 	}

@@ -84,6 +84,10 @@ func (r *Rule) each(
 
 // prepare has the Consents read at once that decide about some resources.
 func (r *Rule) prepare(ctx context.Context, src access.Source, all []access.Resource) error {
+	if r.decider.Store.(*store).areKnown(ctx) {
+		return nil
+	}
+
 	var clauses []search.Clause
 	asked := map[string]bool{}
 	for _, v := range all {

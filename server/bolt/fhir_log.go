@@ -39,11 +39,11 @@ func (s *state) Changes(
 
 // LastChange implements fhir.Dated. A log that is damaged is a matter of those who
 // read it.
-func (s *state) LastChange(_ context.Context, typ string) uint64 {
+func (s *state) LastChange(_ context.Context, typ string) (number uint64, log any) {
 	logs := s.in(logTable)
 	b := logs.Bucket.Bucket([]byte(typ))
 	if b == nil {
-		return 0
+		return 0, nil
 	}
 
 	h := head{
@@ -51,9 +51,9 @@ func (s *state) LastChange(_ context.Context, typ string) uint64 {
 		log:    table{logs.within([]byte(typ)), b, s},
 	}
 	if err := h.seek(0); err != nil {
-		return 0
+		return 0, nil
 	}
-	return h.seq
+	return h.seq, nil
 }
 
 // head is the next change of one type's log, going back.

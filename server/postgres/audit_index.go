@@ -109,19 +109,19 @@ type indexed struct {
 }
 
 // terms returns the records of a row with their terms.
-func (s *auditLog) terms(r *block) (out []indexed, err error) {
+func (s *auditLog) terms(x *trail.Indexer, r *block) (out []indexed, err error) {
 	if r.err != nil {
 		return nil, r.err
 	}
 	for i, l := range r.Links {
-		rec, err := l.Unpack()
+		rec, err := x.Unpack(l.Packed)
 		if err != nil {
 			return nil, s.damaged("record", noBlock, r.first)
 		}
 		doc := r.first + uint64(i)
 		out = append(out, indexed{
 			doc:   doc,
-			terms: rec.Terms(trail.ID(doc)),
+			terms: x.Terms(rec, trail.ID(doc)),
 		})
 	}
 	return out, nil
@@ -138,8 +138,9 @@ func (s *auditLog) readTail(ctx context.Context) error {
 	}
 
 	s.tail = nil
+	x := trail.NewIndexer()
 	for _, r := range rows {
-		some, err := s.terms(r)
+		some, err := s.terms(x, r)
 		if err != nil {
 			return err
 		}
@@ -321,8 +322,9 @@ func (s *auditLog) indexSome(ctx context.Context) (more bool, err error) {
 func (s *auditLog) putSegment(ctx context.Context, rows []*block) error {
 	all := postings{}
 	last := uint64(0)
+	x := trail.NewIndexer()
 	for _, r := range rows {
-		some, err := s.terms(r)
+		some, err := s.terms(x, r)
 		if err != nil {
 			return err
 		}
@@ -419,8 +421,9 @@ func (s *auditLog) sameSegment(ctx context.Context, after, last uint64) (bool, e
 	if err != nil {
 		return false, err
 	}
+	x := trail.NewIndexer()
 	for _, r := range rows {
-		some, err := s.terms(r)
+		some, err := s.terms(x, r)
 		if err != nil {
 			return true, nil // it was found before
 		}

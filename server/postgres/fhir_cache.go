@@ -16,17 +16,18 @@ import (
 type cache struct {
 	most int // bytes
 
-	mu     sync.Mutex // guards the fields below, and all that is kept
-	clock  uint64
-	epoch  uint64 // of the index; another one was made by other rules
-	origin origin // of all that is kept
-	size   int    // bytes
-	docs   map[uint64]*keptEntry
-	ids    map[identity]*keptEntry
-	lists  map[string]*keptList         // by the bounds of their ranges
-	terms  map[string]*keptList         // of those, the lists of one term
-	ranges map[param]map[*keptList]bool // and the others
-	having map[uint64][]*keptList
+	mu       sync.Mutex // guards the fields below, and all that is kept
+	clock    uint64
+	consents uint64 // number of the last change of a Consent then; 0: not known
+	epoch    uint64 // of the index; another one was made by other rules
+	origin   origin // of all that is kept
+	size     int    // bytes
+	docs     map[uint64]*keptEntry
+	ids      map[identity]*keptEntry
+	lists    map[string]*keptList         // by the bounds of their ranges
+	terms    map[string]*keptList         // of those, the lists of one term
+	ranges   map[param]map[*keptList]bool // and the others
+	having   map[uint64][]*keptList
 }
 
 // span is the states, by their clocks, in which something kept is right.
@@ -92,6 +93,18 @@ func (c *cache) empty() {
 	c.having = map[uint64][]*keptList{}
 }
 
+// state returns the numbers of the state that the cache is of.
+func (c *cache) state() numbers {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return numbers{
+		written:  c.clock,
+		consents: c.consents,
+		epoch:    c.epoch,
+		origin:   c.origin,
+	}
+}
+
 // changed is a change of a resource, with the terms that it has now.
 type changed struct {
 	seq, doc uint64
@@ -109,7 +122,11 @@ func (c *cache) advance(n numbers, changes []changed) {
 	if n.origin != c.origin {
 		c.empty()
 		c.clock, c.epoch, c.origin = n.written, n.epoch, n.origin
+		c.consents = n.consents
 		return
+	}
+	if n.written >= c.clock {
+		c.consents = n.consents
 	}
 	if n.epoch < c.epoch || n.epoch == c.epoch && n.written <= c.clock {
 		return // another transaction has brought it further
@@ -336,11 +353,11 @@ func (c *cache) valid(n numbers, e *keptEntry) *keptEntry {
 	return e
 }
 
-// list returns the rows of a range as they are in a state.
-func (c *cache) list(n numbers, of indexRange) *keptList {
+// list returns the rows of a range, by its key, as they are in a state.
+func (c *cache) list(n numbers, key string) *keptList {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := c.lists[of.key()]
+	l := c.lists[key]
 	if l == nil || !c.knows(n) || !l.in(n.written) {
 		return nil
 	}

@@ -77,6 +77,9 @@ func (s *state) Put(ctx context.Context, e fhir.Entry) (uint64, error) {
 	p.docs[e.Doc] = e
 	s.numbers.changes++
 	s.numbers.written = s.numbers.changes
+	if e.Type == "Consent" {
+		s.numbers.consents = s.numbers.changes
+	}
 	p.changes = append(p.changes, logged{
 		seq:     s.numbers.changes,
 		doc:     e.Doc,

@@ -94,19 +94,19 @@ func (s *FHIR) latest(ctx context.Context) (n numbers, err error) {
 // queueNumbers queues what reads the numbers of a state and what was changed since
 // that of the cache. note brings the cache to it, once the batch is done.
 func (s *FHIR) queueNumbers(b *pgx.Batch, n *numbers) (note func()) {
-	s.cache.mu.Lock()
-	since := s.cache.clock
-	s.cache.mu.Unlock()
+	since := s.cache.state()
 
 	var changes []changed
 	b.Queue("select n.docs, n.changes, n.written, n.epoch, n.tableoid, "+startedAt+", c.seq, c.doc, "+
 		"(select terms from doc where doc.doc = c.doc), "+
-		"(select value from setting where name = '"+fhir.IndexSetting+"') from numbers n "+
+		"(select value from setting where name = '"+fhir.IndexSetting+"'), "+
+		"case when n.written <> $1 or $3 then "+
+		"coalesce((select max(seq) from change where type = 'Consent'), 0) end from numbers n "+
 		"left join lateral (select seq, doc from change where n.written > $1 and seq > $1 "+
 		"and type <> 'AuditEvent' order by seq limit $2) c on true",
-		int64(since), maxChanged+1).Query(func(rows pgx.Rows) error {
+		int64(since.written), maxChanged+1, since.consents == 0).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
-			var seq, doc *uint64
+			var seq, doc, consents *uint64
 			var x changed
 			var rules []byte
 			err := rows.Scan(
@@ -120,8 +120,10 @@ func (s *FHIR) queueNumbers(b *pgx.Batch, n *numbers) (note func()) {
 				&doc,
 				(*[]byte)(&x.terms),
 				&rules,
+				&consents,
 			)
 			n.rules = string(rules)
+			n.consents = since.consentsIn(*n, consents)
 			if err != nil {
 				return err
 			}
@@ -133,4 +135,16 @@ func (s *FHIR) queueNumbers(b *pgx.Batch, n *numbers) (note func()) {
 		return rows.Err()
 	})
 	return func() { s.cache.advance(*n, changes) }
+}
+
+// consentsIn returns the number of the last change of a Consent in a state that was read
+// since; found is nil where nothing was changed between them, if they are of one database.
+func (n *numbers) consentsIn(latest numbers, found *uint64) uint64 {
+	switch {
+	case found != nil:
+		return *found
+	case latest.origin == n.origin:
+		return n.consents
+	}
+	return 0
 }

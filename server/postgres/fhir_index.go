@@ -77,10 +77,11 @@ func (s *state) scan(
 // known returns the first rows of a range, as far as they were read before; whole
 // reports that these are all.
 func (r indexRange) known(s *state) (rows []indexRow, whole bool) {
-	if rows, ok := s.ahead[r.key()]; ok {
+	key := r.key()
+	if rows, ok := s.ahead[key]; ok {
 		return rows, true
 	}
-	kept := s.store.cache.list(s.base, r)
+	kept := s.store.cache.list(s.base, key)
 	if kept == nil {
 		return nil, false
 	}
@@ -113,7 +114,7 @@ func (r indexRange) clone() indexRange {
 
 // key names the range.
 func (r indexRange) key() string {
-	b := binary.AppendUvarint(nil, uint64(len(r.from)))
+	b := binary.AppendUvarint(make([]byte, 0, 128), uint64(len(r.from)))
 	b = append(b, r.from...)
 	return string(append(b, r.to...))
 }
@@ -450,11 +451,12 @@ type ahead struct {
 func newAhead(s *state, terms [][]byte) *ahead {
 	a := &ahead{}
 	for _, term := range terms {
-		if _, ok := s.ahead[rangeOf(term).key()]; ok {
+		key := rangeOf(term).key()
+		if _, ok := s.ahead[key]; ok {
 			continue
 		}
 
-		kept := s.store.cache.list(s.base, rangeOf(term))
+		kept := s.store.cache.list(s.base, key)
 		if kept == nil {
 			a.terms = append(a.terms, term)
 			continue

@@ -98,5 +98,18 @@ func (s *state) readChanges(
 	return page, err
 }
 
+// LastChange implements fhir.Dated for Consents. How far the log of another type reaches
+// is not known.
+func (s *state) LastChange(_ context.Context, typ string) (number uint64, log any) {
+	if typ != "Consent" {
+		return 0, nil
+	}
+	if s.changing != nil {
+		return s.numbers.consents, s.numbers.origin
+	}
+	s.dated = s.dated || s.base.consents > 0
+	return s.base.consents, s.base.origin
+}
+
 // lastNumber is above all numbers that are given.
 const lastNumber = 1<<63 - 1

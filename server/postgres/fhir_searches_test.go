@@ -404,8 +404,14 @@ func (w *searched) change(typ string) {
 		body = strings.Replace(root.Raw, root.Get("id").Raw, `"`+filepath.Base(path)+`"`, 1)
 	}
 
+	w.write(w.two, method, path, body)
+}
+
+// write sends a change to one of the destinations, and the same to the reference.
+func (w *searched) write(to http.Handler, method, path, body string) {
+	w.t.Helper()
 	want := send(w.reference, method, path, "system/*.cruds", body)
-	got := send(w.two, method, path, "system/*.cruds", body)
+	got := send(to, method, path, "system/*.cruds", body)
 	if got.Code != want.Code || got.Body.String() != want.Body.String() {
 		w.t.Errorf("%s %s: %d %s, want %d %s", method, path, got.Code, got.Body, want.Code, want.Body)
 	}

@@ -21,6 +21,7 @@ type state struct {
 	audit    auditLog
 
 	used   []*span // of the cache, before the transaction has begun
+	dated  bool    // the number of the last change of a Consent was
 	moved  bool    // what was used is not right in the transaction's state
 	recent map[uint64]fhir.Entry
 	ahead  map[string][]indexRow // see ReadAhead
@@ -36,9 +37,14 @@ type numbers struct {
 	docs    uint64 // of a resource or a record
 	changes uint64 // in the log of changes
 	written uint64 // of these, that of the last change of a resource
-	epoch   uint64 // how often the index was made anew
-	rules   string // by which it is made: see fhir.IndexSetting
-	origin  origin
+
+	// consents is that of the last change of a Consent; 0: there is none, or it is not
+	// known.
+	consents uint64
+
+	epoch  uint64 // how often the index was made anew
+	rules  string // by which it is made: see fhir.IndexSetting
+	origin origin
 }
 
 // sameIndex reports whether numbers are of the same index of the same database: then
@@ -54,6 +60,7 @@ const maxRecent = 2048
 var (
 	_ fhir.ResourceStore = (*state)(nil)
 	_ fhir.Ahead         = (*state)(nil)
+	_ fhir.Dated         = (*state)(nil)
 )
 
 // move notes the state in which the transaction has begun. A state that is only read may
@@ -61,7 +68,8 @@ var (
 func (s *state) move(n numbers) error {
 	same := n.sameIndex(&s.base)
 	if !same || n.written != s.base.written {
-		s.moved = len(s.used) > 0 && (!same || !s.store.cache.all(s.used, n))
+		s.moved = len(s.used) > 0 && (!same || !s.store.cache.all(s.used, n)) ||
+			s.dated && (!same || n.consents != s.base.consents)
 	}
 	s.base = n
 	s.numbers = n
@@ -442,7 +450,8 @@ func (s *state) readVersion(
 		old, err = scanVersion(rows)
 		return err
 	}, "select "+versionColumns+" from former where doc = $1 and version = $2", int64(doc), int64(version))
-	return old, s.read(ctx, b)
+	err = s.read(ctx, b)
+	return old, err
 }
 
 // Each implements fhir.Resources.
@@ -471,7 +480,8 @@ func (s *state) Each(ctx context.Context, after uint64, f func(fhir.Entry) bool)
 			}
 		}
 		if len(page) < size {
-			return s.eachNew(after, f)
+			s.changing.eachNew(after, s.numbers.docs, f)
+			return nil
 		}
 		size = nextSize(len(page), bytes)
 	}
@@ -487,17 +497,17 @@ func (s *state) current(e fhir.Entry) fhir.Entry {
 	return e
 }
 
-// eachNew calls f with the resources above a number that this transaction made.
-func (s *state) eachNew(after uint64, f func(fhir.Entry) bool) error {
-	if s.changing == nil {
-		return nil
+// eachNew calls f with the resources above a number, up to another one, that a transaction
+// made; there are none when it only reads.
+func (p *pending) eachNew(after, last uint64, f func(fhir.Entry) bool) {
+	if p == nil {
+		return
 	}
-	for doc := after + 1; doc <= s.numbers.docs; doc++ {
-		if e, ok := s.changing.docs[doc]; ok && !f(e) {
-			return nil
+	for doc := after + 1; doc <= last; doc++ {
+		if e, ok := p.docs[doc]; ok && !f(e) {
+			return
 		}
 	}
-	return nil
 }
 
 // Setting implements fhir.Resources.

@@ -125,6 +125,7 @@ func TestServerOfEarlierState(t *testing.T) {
 	if err := putObservation(t, resources, "a", 0); err != nil {
 		t.Fatal(err)
 	}
+	former := consentLog(t, resources)
 
 	if err := server.Stop(); err != nil {
 		t.Fatal(err)
@@ -165,6 +166,22 @@ func TestServerOfEarlierState(t *testing.T) {
 			t.Errorf("Observation/%s has version %d, %v", id, v, err)
 		}
 	}
+	if consentLog(t, resources) == former {
+		t.Error("the log of changes is that of the former server")
+	}
+}
+
+// consentLog returns what identifies the log of changes of Consents.
+func consentLog(t *testing.T, s fhir.Store) (log any) {
+	t.Helper()
+	err := s.View(t.Context(), func(sn fhir.Snapshot) error {
+		_, log = sn.(fhir.Dated).LastChange(t.Context(), "Consent")
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
 }
 
 func run(t *testing.T, name string, args ...string) {
