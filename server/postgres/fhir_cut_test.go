@@ -170,15 +170,20 @@ func TestFHIRServerKilled(t *testing.T) {
 	for _, err := version(t, s, "a"); !errors.Is(err, fhir.ErrUnavailable); {
 		_, err = version(t, s, "a")
 	}
-	if err := putObservation(t, s, "a", 1); !errors.Is(err, fhir.ErrUnavailable) || errors.Is(err, oauth.ErrUnknown) {
+	stored := uint64(1)
+	err := putObservation(t, s, "a", stored)
+	for ; err == nil; err = putObservation(t, s, "a", stored) {
+		stored++
+	}
+	if !errors.Is(err, fhir.ErrUnavailable) || errors.Is(err, oauth.ErrUnknown) {
 		t.Errorf("a change without a database: %v", err)
 	}
 
 	restart()
-	if v, err := version(t, s, "a"); err != nil || v != 1 {
-		t.Errorf("the next view: version %d, %v", v, err)
+	if v, err := version(t, s, "a"); err != nil || v != stored {
+		t.Errorf("the next view: version %d, want %d, %v", v, stored, err)
 	}
-	if err := putObservation(t, s, "a", 1); err != nil {
+	if err := putObservation(t, s, "a", stored); err != nil {
 		t.Errorf("the next change: %v", err)
 	}
 }
