@@ -144,11 +144,9 @@ func (k *known) follow(ctx context.Context, s *store, dated Dated) {
 	}
 
 	from := k.at
-	k.following = true
-	k.mu.Unlock()
-	all, over, err := s.changed(ctx, dated, from)
-	k.mu.Lock()
-	k.following = false
+	all, over, err := k.unlocked(func() ([]*standing, bool, error) {
+		return s.changed(ctx, dated, from)
+	})
 	if err != nil || k.log != s.log || k.at != from {
 		return
 	}
@@ -162,6 +160,25 @@ func (k *known) follow(ctx context.Context, s *store, dated Dated) {
 	if k.over {
 		k.forget()
 	}
+}
+
+// unlocked calls f without the mutex, while nobody else follows. A store that cannot be
+// read may panic: then the mutex is not held.
+func (k *known) unlocked(f func() ([]*standing, bool, error)) (all []*standing, over bool, err error) {
+	k.following = true
+	k.mu.Unlock()
+	ended := false
+	defer func() {
+		k.mu.Lock()
+		k.following = false
+		if !ended {
+			k.mu.Unlock()
+		}
+	}()
+
+	all, over, err = f()
+	ended = true
+	return all, over, err
 }
 
 // changed returns the Consents that were changed after a number. over reports that there
