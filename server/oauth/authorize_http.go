@@ -15,6 +15,7 @@ func (s shell) authorizeHandler() http.Handler {
 		tr := s.cfg.newTrace("authorize")
 		tr.Address = PeerAddress(r)
 		defer s.Record(tr)
+		defer tr.Detach() // from a query that may be long
 
 		w.Header().Set("Trace-Id", tr.ID)
 		w.Header().Set("Cache-Control", "no-store")

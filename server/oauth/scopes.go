@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,45 +73,50 @@ const (
 // asks nor on the time. Refusals are not remembered.
 type negotiations struct {
 	mu      sync.Mutex
-	answers map[negotiation]scope.Answer
+	granted map[negotiation][]string
 }
 
 // negotiation is what an answer depends on.
 type negotiation struct{ grant, registered, asked string }
 
-func (n *negotiations) get(k negotiation) (scope.Answer, bool) {
+func (n *negotiations) get(k negotiation) (granted []string, known bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	a, known := n.answers[k]
-	return a, known
+	granted, known = n.granted[k]
+	return granted, known
 }
 
-func (n *negotiations) put(k negotiation, a scope.Answer) {
+// put remembers copies: parts of a request would keep the whole of it in memory.
+func (n *negotiations) put(k negotiation, granted []string) {
 	if len(k.registered)+len(k.asked) > maxNegotiation {
 		return
 	}
+	k.asked = strings.Clone(k.asked)
+	own := make([]string, len(granted))
+	for i, text := range granted {
+		own[i] = strings.Clone(text)
+	}
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.answers == nil || len(n.answers) >= maxNegotiations {
-		n.answers = map[negotiation]scope.Answer{}
+	if n.granted == nil || len(n.granted) >= maxNegotiations {
+		n.granted = map[negotiation][]string{}
 	}
-	a.Granted = slices.Clip(a.Granted)
-	n.answers[k] = a
+	n.granted[k] = own
 }
 
-// negotiateWithin is negotiate for a client with registered scopes, which are the most
-// that it gets.
+// negotiateWithin returns what a client is granted that has registered scopes, which are
+// the most that it gets. The result is shared and must not be changed.
 func (s tokenEndpoint) negotiateWithin(
 	g *grantType, registered string, asked []string, c scopeCheck, tr *trace.Trace,
-) (scope.Answer, error) {
+) ([]string, error) {
 	k := negotiation{
 		grant:      g.name,
 		registered: registered,
 		asked:      strings.Join(asked, " "),
 	}
-	if a, known := s.negotiations.get(k); known {
-		return a, nil
+	if granted, known := s.negotiations.get(k); known {
+		return granted, nil
 	}
 
 	a, err := s.negotiate(g, scope.Request{
@@ -121,9 +125,9 @@ func (s tokenEndpoint) negotiateWithin(
 		Limited: true,
 	}, c, tr)
 	if err == nil {
-		s.negotiations.put(k, a)
+		s.negotiations.put(k, a.Granted)
 	}
-	return a, err
+	return a.Granted, err
 }
 
 // noteGranted records what of a request was granted, and why the rest was not.

@@ -105,6 +105,7 @@ func (s shell) answer(
 	}
 
 	c := calls.Get().(*call)
+	c.r, c.trace = r, tr
 	defer c.release()
 	if err := readBody(&c.body, e, w, r, tr); err != nil {
 		return 0, nil, err
@@ -114,7 +115,6 @@ func (s shell) answer(
 	}
 
 	tr.Time = s.cfg.Now() // a body can be slow: it is validated at the time of its end
-	c.r, c.trace = r, tr
 	return e.serve(c)
 }
 
@@ -124,9 +124,11 @@ var calls = sync.Pool{New: func() any { return new(call) }}
 
 const maxKeptBody = 16 << 10
 
-// release ends a call: nothing that it had may be used afterwards.
+// release ends a call: nothing that it had may be used afterwards. The trace remains, and
+// must not keep a large body in memory.
 func (c *call) release() {
 	if c.body.Cap() > maxKeptBody {
+		c.trace.Detach()
 		return
 	}
 	c.r, c.trace = nil, nil

@@ -197,13 +197,13 @@ func (s tokenEndpoint) grantScope(
 		}
 	}
 
-	answer, err := s.negotiateWithin(g, a.registration.Granted.Scope, requested, check, tr)
+	scopes, err := s.negotiateWithin(g, a.registration.Granted.Scope, requested, check, tr)
 	if err != nil {
 		return nil, err
 	}
 
-	tr.Pass(checkScope, strings.Join(requested, " "), strings.Join(answer.Granted, " "))
-	return answer.Granted, nil
+	tr.Pass(checkScope, strings.Join(requested, " "), strings.Join(scopes, " "))
+	return scopes, nil
 }
 
 // requestedScope parses the scope parameter. One that is absent means what was

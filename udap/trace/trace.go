@@ -269,6 +269,26 @@ func (t *Trace) add(c Check, v Verdict, f Finding) {
 	})
 }
 
+// Detach copies the texts of the trace that can be parts of a request: they would keep the
+// whole of it in memory as long as the trace.
+func (t *Trace) Detach() {
+	for _, text := range []*string{
+		&t.Person,
+		&t.Patient,
+		&t.Grant,
+		&t.Token,
+	} {
+		*text = strings.Clone(*text)
+	}
+
+	for i := range t.Steps {
+		s := &t.Steps[i]
+		s.Expected = strings.Clone(s.Expected)
+		s.Found = strings.Clone(s.Found)
+		s.Remedy = strings.Clone(s.Remedy)
+	}
+}
+
 func (f Finding) detail() string {
 	return detail(printable(f.Expected), printable(f.Found), printable(f.Remedy))
 }
