@@ -79,7 +79,10 @@ func BenchmarkWhole(b *testing.B) {
 	})
 }
 
-type whole struct{ *servertest.Destination }
+type whole struct {
+	*servertest.Destination
+	server *server.Server
+}
 
 // newWhole starts a destination as cmd/destination has it, whose log goes nowhere.
 func newWhole(b testing.TB, change ...func(*servertest.Env)) whole {
@@ -114,7 +117,7 @@ func newWhole(b testing.TB, change ...func(*servertest.Env)) whole {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
 	b.Cleanup(func() { d.HTTP.CloseIdleConnections(); cancel(); <-ended; _ = null.Close() })
-	return whole{d}
+	return whole{d, s}
 }
 
 // tokenRequest returns a request for a token, with an assertion of its own.

@@ -73,7 +73,7 @@ func (val *validation) open(compact string) (*envelope, error) {
 func (val *validation) openWith(open opener, length int) (*envelope, error) {
 	code := val.kind.malformed
 	e, f := openKnown(&val.v.memory, open)
-	err := val.verdict(checkForm, code, f, "three strict segments", strconv.Itoa(length)+" bytes")
+	err := val.verdict(checkForm, code, f, "three strict segments", bytesText(length))
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +101,12 @@ func (val *validation) openWith(open opener, length int) (*envelope, error) {
 	}
 	f = e.Verify(e.certs)
 	return e, val.verdict(checkSignature, code, f, "made by the key of x5c[0]", e.texts.signature)
+}
+
+// bytesText is a length as findings have it.
+func bytesText(n int) string {
+	var room [24]byte
+	return string(append(strconv.AppendInt(room[:0], int64(n), 10), " bytes"...))
 }
 
 var algorithmsShown = strings.Join(jose.Algorithms(), ", ")

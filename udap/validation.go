@@ -61,6 +61,7 @@ type validation struct {
 	exp  Expect
 	tr   *trace.Trace
 	sigs *signatures // of the whole request
+	own  signatures  // what sigs points to, unless it is shared
 
 	lookup func(trace.ClientID) (Binding, bool) // of registrations, for authentication tokens; else nil
 }
@@ -70,14 +71,17 @@ func (v *Verifier) begin(ctx context.Context, k kind, exp Expect, tr *trace.Trac
 		tr = trace.NewTrace(k.name, exp.Now)
 	}
 
-	return &validation{
+	val := &validation{
 		v:    v,
 		ctx:  ctx,
 		kind: k,
 		exp:  exp,
 		tr:   tr,
-		sigs: &signatures{v: v},
+		own:  signatures{v: v},
 	}
+	val.sigs = &val.own
+
+	return val
 }
 
 // orBusy returns code, or temporarily_unavailable if the refusal comes from the

@@ -114,10 +114,20 @@ func (b *Builder) Len() int {
 
 // Since returns the terms that were added after the first n.
 func (b *Builder) Since(n int) [][]byte {
-	var all [][]byte
-	for _, t := range b.c.terms[n:] {
-		all = append(all, bytes.Clone(t))
+	terms := b.c.terms[n:]
+	size := 0
+	for _, t := range terms {
+		size += len(t)
 	}
+
+	all := make([][]byte, 0, len(terms))
+	room := make([]byte, 0, size)
+	for _, t := range terms {
+		from := len(room)
+		room = append(room, t...)
+		all = append(all, room[from:len(room):len(room)])
+	}
+
 	return all
 }
 

@@ -40,6 +40,18 @@ func TestIndexerMakesWhatEachRecordMakesAlone(t *testing.T) {
 			rec.Event = &trail.Event{
 				Type:   trail.Coding{Code: "110114"},
 				Action: "E",
+				Entities: []trail.Entity{
+					{
+						Type:  trail.Coding{Code: "4"},
+						Name:  one("issuer", "Ärztin O'Neil-Smith", "client"),
+						Value: one("v1", "v2"),
+					},
+					{
+						Type: trail.Coding{Code: "2"},
+						Role: trail.Coding{Code: "13"},
+						Name: one("192.0.2.1", "token"),
+					},
+				},
 			}
 		}
 

@@ -17,6 +17,7 @@ func (rec *Record) Terms(id string) search.Terms {
 type Indexer struct {
 	whos   map[string]Record     // by Packed.Who: what that has
 	agents map[agentsOf][][]byte // terms
+	texts  map[textOf][][]byte   // terms
 }
 
 // NewIndexer returns an Indexer for several records.
@@ -24,10 +25,11 @@ func NewIndexer() *Indexer {
 	return &Indexer{
 		whos:   map[string]Record{},
 		agents: map[agentsOf][][]byte{},
+		texts:  map[textOf][][]byte{},
 	}
 }
 
-// maxAgents bounds the agents that an Indexer remembers.
+// maxAgents bounds the agents that an Indexer remembers, and the texts.
 const maxAgents = 4096
 
 // keep remembers what a record has of its agents.
@@ -78,7 +80,7 @@ func (x *Indexer) Terms(rec *Record, id string) search.Terms {
 		}
 	}
 
-	rec.entityTerms(b)
+	x.entityTerms(b, rec)
 
 	return b.Terms()
 }
@@ -103,14 +105,39 @@ func (x *Indexer) agentTerms(b *search.Builder, rec *Record) {
 
 	from := b.Len()
 	for _, a := range rec.agents() {
-		a.terms(b)
+		x.agent(b, a)
 	}
 	if x != nil {
 		x.agents[of] = b.Since(from)
 	}
 }
 
-func (a *agent) terms(b *search.Builder) {
+// textOf is a text and the parameter by which it is found.
+type textOf struct{ param, text string }
+
+// text adds the terms of a text that many records have.
+func (x *Indexer) text(b *search.Builder, param, text string) {
+	if x == nil {
+		b.Text(param, text)
+		return
+	}
+
+	of := textOf{param, text}
+	if made, known := x.texts[of]; known {
+		b.Again(made)
+		return
+	}
+
+	from := b.Len()
+	b.Text(param, text)
+	if len(x.texts) == maxAgents {
+		clear(x.texts)
+	}
+	of.text = strings.Clone(text)
+	x.texts[of] = b.Since(from)
+}
+
+func (x *Indexer) agent(b *search.Builder, a agent) {
 	typ, id, ok := strings.Cut(a.reference, "/")
 	if ok {
 		b.Ref("agent", typ, id, "")
@@ -129,14 +156,14 @@ func (a *agent) terms(b *search.Builder) {
 		b.URI("policy", p)
 	}
 	if a.name != "" {
-		b.Text("agent-name", a.name)
+		x.text(b, "agent-name", a.name)
 	}
 	if a.address != "" {
-		b.Text("address", a.address)
+		x.text(b, "address", a.address)
 	}
 }
 
-func (rec *Record) entityTerms(b *search.Builder) {
+func (x *Indexer) entityTerms(b *search.Builder, rec *Record) {
 	for _, p := range rec.Patients {
 		b.Ref("entity", "Patient", p, "")
 	}
@@ -153,7 +180,7 @@ func (rec *Record) entityTerms(b *search.Builder) {
 			b.Identifier("entity", e.System, e.Value)
 		}
 		if e.Name != "" {
-			b.Text("entity-name", e.Name)
+			x.text(b, "entity-name", e.Name)
 		}
 	}
 }

@@ -25,6 +25,7 @@ type Tap struct {
 	reading   *copied // what the request that is under way is copied to; nil: to nothing
 	seq       uint64
 	ended     bool
+	lent      Message // to record, while it is called
 }
 
 // asked is a request that awaits its answer.
@@ -211,8 +212,9 @@ func (t *Tap) report(f *follower, m Message) Message {
 	m.In = d
 	m.Out = d
 	m.Owed = f.owed
-	t.record(&m)
-	return m
+	t.lent = m
+	t.record(&t.lent)
+	return t.lent
 }
 
 // follower follows one direction.

@@ -34,6 +34,7 @@ type authenticated struct {
 	spent        bool   // the jti is used up already
 	thumbprint   string // of the key of the DPoP proof; empty: there was none
 	now          time.Time
+	lookupErr    error // the store's, about the registration
 }
 
 // authenticate establishes which client asks. What it refuses has spent nothing.
@@ -48,16 +49,15 @@ func (s *Service) authenticate(
 		resources: s.cfg.Resources,
 		now:       tr.Time,
 	}
-	var lookupErr error
 	lookup := func(id trace.ClientID) (udap.Binding, bool) {
-		a.registration, lookupErr = s.cfg.Store.Client(ctx, id)
+		a.registration, a.lookupErr = s.cfg.Store.Client(ctx, id)
 		return bindingOf(a.registration)
 	}
 	ant, err := s.verifier().Assertion(ctx, req.Params["client_assertion"], req.Params["client_id"],
 		expect, lookup, tr)
 	switch {
-	case lookupErr != nil:
-		return nil, trouble(tr, lookupErr)
+	case a.lookupErr != nil:
+		return nil, trouble(tr, a.lookupErr)
 	case err != nil:
 		return nil, err
 	case a.registration == nil || ant.ClientID != a.registration.ID:
