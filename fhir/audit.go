@@ -24,6 +24,10 @@ const (
 	auditDelay   = 500 * time.Millisecond // how long a read's record may wait for a commit
 	auditAge     = time.Second            // how old an unstored record is when reads begin to wait
 	auditPending = 4096                   // records that may wait
+
+	// auditPatience is how long Close tries to store records: a store that is back may
+	// still count as away for a few seconds.
+	auditPatience = 4 * time.Second
 )
 
 // auditor gathers the records of what changed nothing. They join the next
@@ -36,6 +40,7 @@ type auditor struct {
 	storing time.Time // when the first came of those that are being stored; zero if none are
 	timer   *time.Timer
 	broken  error // the last commit failed: nothing is served until one succeeds
+	closed  bool  // no timer is set any more
 }
 
 // late reports whether a record has waited too long, so that a crash would lose more
@@ -70,9 +75,7 @@ func (s *Service) auditLater(records ...trail.Record) error {
 	n := len(a.pending)
 	if first && n > 0 {
 		a.began = now
-		a.timer = time.AfterFunc(auditDelay, func() {
-			s.FlushAudit()
-		})
+		a.flushIn(auditDelay, s)
 	}
 
 	wait := n >= auditPending || a.late(now)
@@ -82,6 +85,17 @@ func (s *Service) auditLater(records ...trail.Record) error {
 	}
 
 	return nil
+}
+
+// flushIn stores what is pending after a time, unless somebody does before. The caller
+// holds the mutex.
+func (a *auditor) flushIn(d time.Duration, s *Service) {
+	if a.closed {
+		return
+	}
+	a.timer = time.AfterFunc(d, func() {
+		s.FlushAudit() // who is served next sees its error
+	})
 }
 
 // FlushAudit returns when all that was taken so far is stored, or cannot be.
@@ -117,6 +131,7 @@ func (s *Service) FlushAudit() error {
 		a.broken = errors.Join(errAudit, err)
 		a.pending = append(batch, a.pending...)
 		a.began = began
+		a.flushIn(auditAge, s)
 		if s.Failed != nil {
 			s.Failed(nil, a.broken)
 		}
@@ -219,7 +234,18 @@ func (d *denials) audit(s *Service, r *request, f *failure) {
 }
 
 // Close stores the records that wait.
-func (s *Service) Close() error { return s.FlushAudit() }
+func (s *Service) Close() error {
+	s.audit.mu.Lock()
+	s.audit.closed = true
+	s.audit.mu.Unlock()
+
+	err := s.FlushAudit()
+	for end := time.Now().Add(auditPatience); err != nil && time.Now().Before(end); {
+		time.Sleep(auditDelay)
+		err = s.FlushAudit()
+	}
+	return err
+}
 
 // auditRecords returns the records of an interaction that is done, or failed: one
 // for each patient, as IHE's Basic Audit Log Patterns have it.
