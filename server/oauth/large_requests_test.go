@@ -27,7 +27,7 @@ func TestLargeRequestsAreNotKept(t *testing.T) {
 			path:   "/oauth/introspect",
 			size:   1 << 20,
 			status: 400,
-			body:   func(int) string { return "client_assertion_type=none" },
+			body:   func(int) string { return "token=x&client_assertion_type=none" },
 		},
 		"a client's": {
 			path:   "/oauth/token",
