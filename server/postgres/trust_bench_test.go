@@ -64,14 +64,14 @@ func BenchmarkTrust(b *testing.B) {
 		for _, e := range engines {
 			b.Run(fmt.Sprintf("issue/%d/%s", callers, e.name), func(b *testing.B) {
 				s, token, _ := seeded(b, e.open(b))
-				measure(b, callers, func(i int) error {
+				measureBy(b, callers, func(i int) error {
 					_, err := s.Issue(context.Background(), storetest.Spend(fmt.Sprint("jti ", i)), token)
 					return err
 				})
 			})
 			b.Run(fmt.Sprintf("live/%d/%s", callers, e.name), func(b *testing.B) {
 				s, token, h := seeded(b, e.open(b))
-				measure(b, callers, func(int) error {
+				measureBy(b, callers, func(int) error {
 					held, err := s.Live(context.Background(), h, token.Hash)
 					if err == nil && held.Token == nil {
 						err = oauth.ErrNoRegistration
@@ -116,8 +116,8 @@ func seeded(b *testing.B, s closer) (closer, oauth.Token, oauth.Handle) {
 	return s, token, h
 }
 
-// measure runs work b.N times by a number of callers.
-func measure(b *testing.B, callers int, work func(i int) error) {
+// measureBy runs work b.N times by a number of callers.
+func measureBy(b *testing.B, callers int, work func(i int) error) {
 	var all sync.WaitGroup
 	numbers := make(chan int)
 	for range callers {
