@@ -17,7 +17,6 @@ import (
 	"fhirdest.example/fhir/provenance"
 	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/trail"
-	"fhirdest.example/udap/trace"
 )
 
 const (
@@ -169,68 +168,6 @@ func (s *Service) Audit(rec trail.Record) error {
 	}
 
 	return s.auditLater(rec)
-}
-
-// maxDenied is how many requests with a token that was not accepted are recorded in
-// a minute, and maxDeniedQuery how many bytes of what each asked for. Anybody can send
-// them, so the record of them is bounded; how many were left out is in the next one.
-const (
-	maxDenied      = 20
-	maxDeniedQuery = 512
-)
-
-// denials count the requests with a token that was not accepted.
-type denials struct {
-	mu     sync.Mutex
-	minute time.Time // when the present minute began
-	n      int       // recorded in it
-	missed int       // not recorded since the last that was
-}
-
-// next reports whether a request is recorded, and how many before it were not.
-func (d *denials) next(now time.Time) (missed int, ok bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if since := now.Sub(d.minute); since < 0 || since >= time.Minute {
-		d.minute, d.n = now, 0
-	}
-	if d.n >= maxDenied {
-		d.missed++
-		return 0, false
-	}
-
-	d.n++
-	missed, d.missed = d.missed, 0
-	return missed, true
-}
-
-// audit keeps the record of a request whose token was not accepted. One without a
-// token is nobody's, and one that could not be decided is not refused.
-func (d *denials) audit(s *Service, r *request, f *failure) {
-	if r.header.Get("Authorization") == "" || f.status >= http.StatusInternalServerError {
-		return
-	}
-
-	missed, ok := d.next(r.now)
-	if !ok {
-		return
-	}
-
-	in, err := s.find(r.method, r.path)
-	if err != nil {
-		in = &interaction{}
-	}
-	of := *r
-	of.grant = &Grant{}
-
-	for _, rec := range s.auditRecords(&of, in, f) {
-		rec.Trace = f.trace
-		rec.Query, rec.Clean = trace.Cut(rec.Query, maxDeniedQuery), ""
-		if missed > 0 {
-			rec.Failure += fmt.Sprintf(", after %d like it that were not recorded", missed)
-		}
-		_ = s.auditLater(rec) // its error is seen by whoever is served next
-	}
 }
 
 // Close stores the records that wait.
