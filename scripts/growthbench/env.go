@@ -149,7 +149,7 @@ func (e *env) certify() error {
 	if err != nil {
 		return err
 	}
-	if err := e.serveLists(l); err != nil {
+	if e.lists, err = process.ServeLists(l, e.members); err != nil {
 		return err
 	}
 
@@ -189,34 +189,6 @@ func (e *env) own() (*certs.Identity, error) {
 	of := *e
 	of.key = key
 	return of.member(base, time.Time{})
-}
-
-// serveLists serves the two lists, on which nothing is revoked.
-func (e *env) serveLists(l net.Listener) error {
-	lists := map[string][]byte{}
-	for path, ca := range map[string]*certs.CA{
-		"/root.crl":    e.members.Root,
-		"/members.crl": e.members.Issuing,
-	} {
-		der, err := ca.CRL(certs.CRLTemplate{
-			Number:     1,
-			ThisUpdate: time.Now().Add(-time.Minute),
-			NextUpdate: time.Now().AddDate(0, 0, 30),
-		})
-		if err != nil {
-			return err
-		}
-
-		lists[path] = der
-	}
-
-	e.lists = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/pkix-crl")
-		_, _ = w.Write(lists[r.URL.Path]) // whoever asks may be gone
-	})}
-	go func() { _ = e.lists.Serve(l) }() // ends with Close
-
-	return nil
 }
 
 const configuration = `public: %[1]s

@@ -1,4 +1,5 @@
-// Package process starts actors as programs of their own, and ends them.
+// Package process starts actors as programs of their own, and ends them; and serves them
+// the lists of a community.
 package process
 
 import (
