@@ -184,6 +184,16 @@ func TestAuditRecordReachesItsCollectors(t *testing.T) {
 		t.Errorf("/ready: %s", ready)
 	}
 
+	// What is under way at a stop may be sent again.
+	d.Eventually("both have the read of it", func() bool {
+		return syslog.has("AuditEvent/"+id) && feed.has("AuditEvent/"+id)
+	})
+	for _, name := range []string{"syslog", "feed"} {
+		d.Eventually("nothing is left for "+name, func() bool {
+			return metric(t, d, `destination_audit_lag{collector="`+name+`"}`) == "0"
+		})
+	}
+
 	d.Stop()
 	d = d.Env.Start(d.Listen())
 	s = d.Session(d.A, d.Client(d.A, "https://client.test/other"), "system/Observation.rs")
