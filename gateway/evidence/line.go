@@ -46,13 +46,26 @@ func appendMessage(b []byte, hop string, m *wire.Message) []byte {
 	b = appendText(append(b, `,"route":`...), m.Route)
 	b = appendText(append(b, `,"conn":`...), m.Conn)
 	b = strconv.AppendUint(append(b, `,"seq":`...), m.Seq, 10)
-	b = append(b, dirs[m.Response]...)
+	if m.Response {
+		b = append(b, responseDir...)
+	} else {
+		b = append(b, requestDir...)
+	}
 	b = appendText(append(b, `,"method":`...), m.Method[:min(len(m.Method), maxMethod)])
 	b = strconv.AppendInt(append(b, `,"status":`...), int64(m.Status), 10)
 	b = strconv.AppendInt(append(b, `,"bytesIn":`...), m.In.Bytes, 10)
 	b = strconv.AppendInt(append(b, `,"bytesOut":`...), m.Out.Bytes, 10)
-	b = appendSum(append(b, `,"sha256In":"`...), &m.In)
-	b = appendSum(append(b, `","sha256Out":"`...), &m.Out)
+
+	b = append(b, `,"sha256In":"`...)
+	sum := len(b)
+	b = appendSum(b, &m.In)
+	in := b[sum:]
+	b = append(b, `","sha256Out":"`...)
+	if m.Out == m.In {
+		b = append(b, in...)
+	} else {
+		b = appendSum(b, &m.Out)
+	}
 	b = append(b, '"')
 
 	if m.Mapped {
@@ -72,10 +85,10 @@ const (
 	lineEnd    = "}\n"
 )
 
-var dirs = map[bool]string{
-	false: `,"dir":"request"`,
-	true:  `,"dir":"response"`,
-}
+const (
+	requestDir  = `,"dir":"request"`
+	responseDir = `,"dir":"response"`
+)
 
 func appendSum(b []byte, d *wire.Digest) []byte {
 	if d.Bytes == 0 {
