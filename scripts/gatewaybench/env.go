@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -273,13 +274,27 @@ listen x
   server o ORIGIN ssl verify required ca-file DIR/ca.pem sni str(origin.test) alpn http/1.1
 `
 
+// plainConf carries the bytes of TCP connections, with no TLS of its own: what it adds is the
+// least that an intermediary can add on this machine.
+const plainConf = `global
+  nbthread 2
+defaults
+  timeout connect 10s
+  timeout client 60s
+  timeout server 60s
+listen x
+  mode tcp
+  bind LISTEN
+  server o ORIGIN
+`
+
 // others starts nginx and HAProxy.
 func (h *env) others(origin string) error {
-	add := func(name, conf, mode string, command ...string) error {
+	add := func(name, sni, conf, mode string, command ...string) error {
 		t := &target{
 			name: name,
 			addr: freePort(),
-			sni:  publicName,
+			sni:  sni,
 		}
 		text := strings.NewReplacer("DIR", h.dir, "ORIGIN", origin, "LISTEN", t.addr, "MODE",
 			mode).Replace(conf)
@@ -294,14 +309,14 @@ func (h *env) others(origin string) error {
 		h.targets = append(h.targets, t)
 		return nil
 	}
-	if err := add("nginx", nginxConf, "", "/usr/sbin/nginx", "-p", h.dir, "-c"); err != nil {
-		return err
-	}
-	if err := add("haproxy-http", haproxyConf, "http", "/usr/sbin/haproxy", "-f"); err != nil {
-		return err
-	}
 
-	return add("haproxy-tcp", haproxyConf, "tcp", "/usr/sbin/haproxy", "-f")
+	haproxy := []string{"/usr/sbin/haproxy", "-f"}
+	return errors.Join(
+		add("nginx", publicName, nginxConf, "", "/usr/sbin/nginx", "-p", h.dir, "-c"),
+		add("haproxy-http", publicName, haproxyConf, "http", haproxy...),
+		add("haproxy-tcp", publicName, haproxyConf, "tcp", haproxy...),
+		add("haproxy-plain", "origin.test", plainConf, "", haproxy...),
+	)
 }
 
 func (h *env) stop() {
