@@ -26,15 +26,33 @@ const maxShared = 200_000
 // from adds what a resource refers to.
 func (l *worklist) from(typ string, terms search.Terms) error {
 	search.References(typ, "", terms, func(to, id string) {
-		if k := (key{to, id}); access.Shared(to) && !l.known[k] {
-			if l.known == nil {
-				l.known = map[key]bool{}
-			}
-			l.known[k] = true
-			l.pending = append(l.pending, k)
+		if access.Shared(to) {
+			l.add(key{to, id})
 		}
 	})
+	return l.bounded()
+}
 
+// join adds what another one has pending.
+func (l *worklist) join(other *worklist) error {
+	for _, k := range other.pending {
+		l.add(k)
+	}
+	return l.bounded()
+}
+
+func (l *worklist) add(k key) {
+	if l.known[k] {
+		return
+	}
+	if l.known == nil {
+		l.known = map[key]bool{}
+	}
+	l.known[k] = true
+	l.pending = append(l.pending, k)
+}
+
+func (l *worklist) bounded() error {
 	if len(l.known) > maxShared {
 		return fhir.Refuse(http.StatusRequestEntityTooLarge, "too-costly",
 			"The patients' resources refer to too many others: export fewer patients or types at a time.", "")
@@ -42,32 +60,41 @@ func (l *worklist) from(typ string, terms search.Terms) error {
 	return nil
 }
 
+func (l *worklist) reset() {
+	clear(l.known)
+	l.pending = l.pending[:0]
+}
+
 // followShared exports what is on the worklist, and what that refers to.
 func (t *task) followShared(ctx context.Context) error {
-	for len(t.shared.pending) > 0 {
-		if err := t.work.Alive(ctx); err != nil {
-			return err
-		}
+	if len(t.shared.pending) == 0 {
+		return nil
+	}
 
-		n := min(batchRows, len(t.shared.pending))
-		some := t.shared.pending[:n]
-		t.shared.pending = t.shared.pending[n:]
+	c := t.newCopier()
+	c.batch = newBatch()
+	for len(t.shared.pending) > 0 {
+		done := 0
+		c.batch.reset()
 		err := t.Store.View(ctx, func(sn fhir.Snapshot) error {
-			t.batch.reset()
 			if err := t.moment.follow(ctx, sn); err != nil {
 				return err
 			}
 
-			for _, k := range some {
-				if err := t.sharedOne(ctx, sn, k); err != nil {
+			for _, k := range t.shared.pending[:min(batchRows, len(t.shared.pending))] {
+				if err := c.sharedOne(ctx, sn, k); err != nil {
 					return err
+				}
+				if done++; len(c.batch.arena) >= batchBytes {
+					break
 				}
 			}
 
 			return nil
 		})
+		t.shared.pending = t.shared.pending[done:]
 		if err == nil {
-			err = t.hand()
+			err = t.hand(ctx, c.batch)
 		}
 		if err != nil {
 			return err
@@ -78,34 +105,34 @@ func (t *task) followShared(ctx context.Context) error {
 }
 
 // sharedOne exports one resource of the worklist.
-func (t *task) sharedOne(ctx context.Context, sn fhir.Snapshot, k key) error {
+func (c *copier) sharedOne(ctx context.Context, sn fhir.Snapshot, k key) error {
 	e, ok, err := current(ctx, sn, k.typ, k.id)
 	if err == nil && ok {
-		e, ok, err = t.moment.version(ctx, sn, e)
+		e, ok, err = c.moment.version(ctx, sn, e)
 	}
 	if err != nil || !ok || e.Deleted {
 		return err
 	}
 
-	terms, err := t.terms(e)
+	terms, err := c.terms(e)
 	if err != nil {
 		return err
 	}
-	if seen, err := t.sees(ctx, sn, e); err != nil || !seen {
+	if seen, err := c.sees(ctx, sn, e); err != nil || !seen {
 		return err
 	}
 
-	f, filtered := t.filters[e.Type]
-	if t.types[e.Type] && t.inTime(e) && (!filtered || f.Passes(e.ID, terms)) && !t.ofMember(e, terms) {
-		return t.give(sn, e, terms)
+	f, filtered := c.filters[e.Type]
+	if c.types[e.Type] && c.inTime(e) && (!filtered || f.Passes(e.ID, terms)) && !c.ofMember(e, terms) {
+		return c.give(sn, e, terms)
 	}
-	return t.shared.from(e.Type, terms)
+	return c.batch.shared.from(e.Type, terms)
 }
 
 // relevant reports whether a Provenance is of a resource that is exported and, where
 // only the latest is asked for, whether it is that.
-func (t *task) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, terms search.Terms) (bool, error) {
-	if seen, err := t.sees(ctx, sn, e); err != nil || !seen {
+func (c *copier) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, terms search.Terms) (bool, error) {
+	if seen, err := c.sees(ctx, sn, e); err != nil || !seen {
 		return false, err
 	}
 
@@ -117,16 +144,16 @@ func (t *task) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, ter
 	for _, k := range targets {
 		of, ok, err := current(ctx, sn, k.typ, k.id)
 		if err == nil && ok {
-			of, ok, err = t.moment.version(ctx, sn, of)
+			of, ok, err = c.moment.version(ctx, sn, of)
 		}
 		if err == nil && ok && !of.Deleted {
-			ok, err = t.exportsTarget(ctx, sn, of)
+			ok, err = c.exportsTarget(ctx, sn, of)
 		} else {
 			ok = false
 		}
 
-		if err == nil && ok && t.provenance == latestProvenance {
-			ok, err = t.latest(ctx, sn, e, k)
+		if err == nil && ok && c.provenance == latestProvenance {
+			ok, err = c.latest(ctx, sn, e, k)
 		}
 		if err != nil || ok {
 			return ok, err
@@ -136,26 +163,26 @@ func (t *task) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, ter
 	return false, nil
 }
 
-func (t *task) exportsTarget(ctx context.Context, sn fhir.Snapshot, of fhir.Entry) (bool, error) {
-	terms, err := t.terms(of)
+func (c *copier) exportsTarget(ctx context.Context, sn fhir.Snapshot, of fhir.Entry) (bool, error) {
+	terms, err := c.terms(of)
 	if err != nil {
 		return false, err
 	}
-	return t.exports(ctx, sn, of, terms)
+	return c.exports(ctx, sn, of, terms)
 }
 
 // latest reports whether no other Provenance of a target was recorded later.
-func (t *task) latest(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, target key) (bool, error) {
-	parser := search.Parser{Bases: t.Service.Bases()}
-	c, err := parser.Plain("Provenance", "target", target.typ+"/"+target.id)
+func (c *copier) latest(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, target key) (bool, error) {
+	parser := search.Parser{Bases: c.Service.Bases()}
+	clause, err := parser.Plain("Provenance", "target", target.typ+"/"+target.id)
 	if err != nil {
 		return false, err
 	}
 
 	src, _ := fhir.AccessTo(sn, e)
-	found, err := t.access.Restrict(ctx, sn, src).Find(&search.Query{
+	found, err := c.access.Restrict(ctx, sn, src).Find(&search.Query{
 		Types:   []string{"Provenance"},
-		Clauses: []search.Clause{c},
+		Clauses: []search.Clause{clause},
 	})
 	if err != nil {
 		return false, err
@@ -163,14 +190,14 @@ func (t *task) latest(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, targe
 
 	own, err := recorded(e)
 	for _, doc := range found.Docs {
-		if err != nil || doc == e.Doc || doc > t.moment.last {
+		if err != nil || doc == e.Doc || doc > c.moment.last {
 			continue
 		}
 
 		var other fhir.Entry
 		var ok bool
 		if other, ok, err = sn.Entry(ctx, doc); err == nil && ok {
-			other, ok, err = t.moment.version(ctx, sn, other)
+			other, ok, err = c.moment.version(ctx, sn, other)
 		}
 		if err != nil || !ok || other.Deleted {
 			continue
