@@ -17,7 +17,8 @@ type page struct {
 	q        *search.Query
 	found    *search.Result
 	from, to int
-	partial  bool // found ends soon after the page: see findPage
+	total    int  // how many matched, unless it is partial
+	partial  bool // found ends soon after the page, and nobody has counted
 	follows  bool // there are, or were, pages before this one
 	finder   *search.Finder
 }
@@ -27,7 +28,7 @@ func (s *reader) searchBundle(sn Snapshot, r *request, p *page) (*response, erro
 	b := make([]byte, 0, 64<<10)
 	b = append(b, `{"resourceType":"Bundle","type":"searchset"`...)
 	if p.q.Total != "none" || p.q.Summary == "count" {
-		b = strconv.AppendInt(append(b, `,"total":`...), int64(len(p.found.Docs)), 10)
+		b = strconv.AppendInt(append(b, `,"total":`...), int64(p.total), 10)
 	}
 	b = s.appendLinks(b, r, p)
 	if p.q.Summary == "count" {

@@ -142,16 +142,29 @@ func encodePairs(pairs []search.Pair) string {
 	return b.String()
 }
 
-// after gives the number after which the marked page begins; false when the page
-// is not one that follows another, or the first.
-func (m mark) after() (doc uint64, ok bool) {
-	switch {
-	case m.whence == 0:
-		return 0, true
-	case m.whence == 'a' && len(m.position) == 8:
-		return binary.BigEndian.Uint64(m.position), true
+// after gives the position after which the marked page begins, nil for the beginning;
+// false when the page is not one that follows another, or the first.
+func (m mark) after() (position []byte, ok bool) {
+	switch m.whence {
+	case 0:
+		return nil, true
+	case 'a':
+		return m.position, true
 	}
-	return 0, false
+	return nil, false
+}
+
+// number gives the number of the resource after which the marked page begins, where the
+// order is that of the numbers.
+func (m mark) number() (doc uint64, ok bool) {
+	position, ok := m.after()
+	switch {
+	case !ok || len(position) > 8:
+		return 0, false
+	case len(position) == 8:
+		return binary.BigEndian.Uint64(position), true
+	}
+	return 0, position == nil
 }
 
 // cut gives the range of the result that the marked page has.

@@ -129,7 +129,7 @@ func (s *reader) searchAt(sn Snapshot, r *request, at lookup) (*response, error)
 	}
 
 	q.Clauses = append(q.Clauses, at.also...)
-	if after, forward := mark.after(); forward && len(q.Sort) == 0 && q.Summary != "count" {
+	if after, forward := mark.number(); forward && len(q.Sort) == 0 && q.Summary != "count" {
 		expect(sn, r, q.Patients(), after, q.Count)
 	} else {
 		expect(sn, r, q.Patients(), 0, 0)
@@ -153,21 +153,26 @@ func (s *core) parserOf(r *request) *search.Parser {
 	return &p
 }
 
-// findPage finds what one page has. Where no total is wanted (_total=none) and
-// the order is the numbers', it does not look past the page.
+// findPage finds what one page has. It does not look past the page where no total is
+// wanted (_total=none), or where the index has the order asked for.
 func (s *reader) findPage(f *search.Finder, q *search.Query, m mark) (*page, error) {
-	if after, forward := m.after(); forward && q.Total == "none" && q.Summary != "count" {
-		found, ok, err := f.First(q, after, q.Count+1)
+	position, forward := m.after()
+	if forward && q.Summary != "count" && (q.Total == "none" || len(q.Sort) > 0) {
+		found, ok, err := f.First(q, position, q.Count+1)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			return &page{
+			p := &page{
 				found:   found,
 				to:      min(len(found.Docs), q.Count),
-				partial: true,
+				partial: q.Total == "none",
 				follows: m.whence == 'a',
-			}, nil
+			}
+			if !p.partial {
+				p.total, err = search.Count(f, q)
+			}
+			return p, err
 		}
 	}
 
@@ -181,6 +186,7 @@ func (s *reader) findPage(f *search.Finder, q *search.Query, m mark) (*page, err
 		found:   found,
 		from:    from,
 		to:      to,
+		total:   len(found.Docs),
 		follows: from > 0,
 	}, err
 }

@@ -89,6 +89,18 @@ func (s *snapshot) Scan(
 	return s.audit.Scan(ctx, from, to, f)
 }
 
+// Last implements search.Ordered where the store does, but for the terms of records.
+func (s *snapshot) Last(
+	ctx context.Context, from, to []byte,
+) (term []byte, ordered bool, err error) {
+	store, ok := s.Resources.(search.Ordered)
+	bounds := recordTerms()
+	if !ok || bytes.Compare(to, bounds[0]) > 0 && bytes.Compare(from, bounds[1]) < 0 {
+		return nil, false, nil
+	}
+	return store.Last(ctx, from, to)
+}
+
 // Search implements search.Searcher where the store does.
 func (s *snapshot) Search(
 	ctx context.Context, q *search.Query, filter func(typ string) search.Filter,

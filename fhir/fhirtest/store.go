@@ -2,6 +2,7 @@
 package fhirtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -208,6 +209,7 @@ func index(t *testing.T, s fhir.Store) {
 		if got := status(t, c, "amended"); fmt.Sprint(got) != fmt.Sprint([]uint64{a, doc}) {
 			t.Errorf("a change does not see itself: %v", got)
 		}
+		ordered(t, c)
 
 		return err
 	})
@@ -221,6 +223,7 @@ func index(t *testing.T, s fhir.Store) {
 	})
 
 	view(t, s, func(sn fhir.Snapshot) {
+		ordered(t, sn)
 		for code, want := range map[string]int{
 			"final":       0,
 			"amended":     2,
@@ -246,6 +249,50 @@ func index(t *testing.T, s fhir.Store) {
 			t.Errorf("no terms of %v: %v", want, err)
 		}
 	})
+}
+
+// ordered proves, of a store whose terms have an order, that Scan keeps it and that Last
+// finds the end of any range.
+func ordered(t *testing.T, sn fhir.Snapshot) {
+	t.Helper()
+	from, to := search.TermRange("Observation")
+	last := func(to []byte) ([]byte, bool) {
+		term, ordered, err := sn.(search.Ordered).Last(t.Context(), from, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return term, ordered
+	}
+	if _, ordered := last(to); !ordered {
+		return
+	}
+
+	var before []byte
+	var terms [][]byte
+	err := sn.Scan(t.Context(), from, to, func(term []byte, _ uint64) bool {
+		if bytes.Compare(before, term) > 0 {
+			t.Errorf("%q comes after %q", before, term)
+		}
+		if !bytes.Equal(before, term) {
+			before = bytes.Clone(term)
+			terms = append(terms, before)
+		}
+		return true
+	})
+	if err != nil || len(terms) == 0 {
+		t.Fatalf("%d terms, %v", len(terms), err)
+	}
+
+	for i, term := range terms {
+		if got, _ := last(append(bytes.Clone(term), 1)); !bytes.Equal(got, term) {
+			t.Errorf("the last up to %q is %q", term, got)
+		}
+
+		got, _ := last(append(bytes.Clone(term), 0))
+		if i == 0 && got != nil || i > 0 && !bytes.Equal(got, terms[i-1]) {
+			t.Errorf("the last before %q is %q", term, got)
+		}
+	}
 }
 
 func changes(t *testing.T, s fhir.Store) {

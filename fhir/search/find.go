@@ -201,6 +201,17 @@ func (f *Finder) Find(q *Query) (*Result, error) {
 	return r, f.err
 }
 
+// Count returns how many resources Find would return.
+func Count(f *Finder, q *Query) (int, error) {
+	unsorted := *q
+	unsorted.Sort = nil
+	r, err := f.Find(&unsorted)
+	if err != nil {
+		return 0, err
+	}
+	return len(r.Docs), nil
+}
+
 // pushDown has the index do the search itself, if it can.
 func (f *Finder) pushDown(q *Query) (docs []uint64, handled bool) {
 	s, ok := f.Index.(Searcher)

@@ -10,26 +10,30 @@ import (
 // to Find.
 const maxFirst = 2 * maxCandidates
 
-// First returns the first n resources after a number that match and may be
-// found, in the order of their numbers, without listing all that match. ok is
-// false when that cannot be done, or would not be less work: then Find is
-// asked.
-func (f *Finder) First(q *Query, after uint64, n int) (r *Result, ok bool, err error) {
-	if f.err = f.ctx.Err(); f.err != nil || len(q.Types) != 1 || len(q.Sort) > 0 || !plain(q.Clauses) {
+// First returns the first n resources after a position (see Result.Position; nil for
+// the beginning) that match and may be found, in the order asked for, without listing
+// all that match. ok is false when that cannot be done, or would not be less work: then
+// Find is asked.
+func (f *Finder) First(q *Query, position []byte, n int) (r *Result, ok bool, err error) {
+	if f.err = f.ctx.Err(); f.err != nil || len(q.Types) != 1 || !plain(q.Clauses) {
 		return nil, false, f.err
 	}
-
-	typ := q.Types[0]
-	clauses, filter := f.resolveAll(q.Clauses), f.Search(typ)
-	if len(filter.any) == 1 {
-		clauses = append(clauses, filter.any[0]...)
-		filter = Everything()
+	if len(q.Sort) > 0 {
+		return firstSorted(f, q, position, n)
 	}
+
+	after := uint64(0)
+	if len(position) == 8 {
+		after = binary.BigEndian.Uint64(position)
+	}
+
+	of := requestOf(f, q)
+	typ, filter := of.typ, of.filter
 	if filter.Empty() {
 		return &Result{}, true, nil
 	}
 
-	lead, rest := leading(typ, clauses)
+	lead, rest := leading(typ, of.clauses)
 	hidden, rest := f.marked(typ, rest, 64+8*n)
 	r, judged := &Result{}, 0
 	var asked []uint64 // as many as may still be wanted: rules decide about many at once

@@ -68,6 +68,16 @@ func (m *memory) Scan(_ context.Context, from, to []byte, f func([]byte, uint64)
 	return nil
 }
 
+// last is what an index that has an order returns: see orderly.
+func (m *memory) last(from, to []byte) []byte {
+	at, _ := slices.BinarySearchFunc(m.keys, to, bytes.Compare)
+	if at == 0 || bytes.Compare(m.keys[at-1], from) < 0 {
+		return nil
+	}
+	k := m.keys[at-1]
+	return k[:len(k)-9]
+}
+
 func (m *memory) Terms(_ context.Context, docs []uint64, f func(uint64, string, Terms) bool) error {
 	for _, doc := range docs {
 		if !f(doc, m.docs[doc-1].id, m.docs[doc-1].terms) {

@@ -39,9 +39,13 @@ func (f *Finder) order(r *Result) {
 	}
 }
 
-// sortKeys fills in the i-th key of each resource: its least value, or its
-// greatest when descending.
+// sortKeys fills in the i-th key of each resource.
 func (f *Finder) sortKeys(r *Result, i int, s Sort) {
+	if len(r.Docs) <= maxCandidates {
+		r.fewKeys(f, i, s)
+		return
+	}
+
 	last := "" // many resources in a row have the same value: they share it
 	take := func(doc uint64, value []byte) {
 		at, ok := slices.BinarySearch(r.Docs, doc)
@@ -59,23 +63,43 @@ func (f *Finder) sortKeys(r *Result, i int, s Sort) {
 		}
 	}
 
-	if len(r.Docs) > maxCandidates {
-		all := allOf(s.Param)
-		f.scan(all.from, all.to, func(term []byte, doc uint64) bool {
-			take(doc, term[2:])
-			return f.step()
-		})
-
-		return
-	}
-
-	f.eachTerms(r.Docs, func(doc uint64, _ string, terms Terms) bool {
-		terms.of(s.Param.id, func(value []byte) bool {
-			take(doc, value)
-			return true
-		})
+	all := allOf(s.Param)
+	f.scan(all.from, all.to, func(term []byte, doc uint64) bool {
+		take(doc, term[2:])
 		return f.step()
 	})
+}
+
+// fewKeys is sortKeys by the resources' own terms.
+func (r *Result) fewKeys(f *Finder, i int, s Sort) {
+	at := 0
+	f.eachTerms(r.Docs, func(_ uint64, _ string, terms Terms) bool {
+		r.sorted[at].keys[i] = s.key(terms)
+		at++
+		return f.step()
+	})
+}
+
+// key returns the value that a resource is sorted by: its least, or its greatest when
+// descending; "" when it has none.
+func (s Sort) key(t Terms) (key string) {
+	t.of(s.Param.id, func(value []byte) bool {
+		if s.Param.orders(value) {
+			if v := sortable(s.Param.Kind, value); key == "" || s.before(v, []byte(key)) {
+				key = string(v)
+			}
+		}
+		return true
+	})
+	return key
+}
+
+// before reports whether one value comes before another.
+func (s Sort) before(a, b []byte) bool {
+	if s.Descending {
+		a, b = b, a
+	}
+	return bytes.Compare(a, b) < 0
 }
 
 // orders reports whether resources are sorted by a value: not by one that is
@@ -140,11 +164,10 @@ func (r *Result) Position(i int) []byte {
 	return b
 }
 
-// Seek returns the index of the first resource at or, with past, after a
-// position.
-func (r *Result) Seek(position []byte, past bool) (int, error) {
+// place decodes a position.
+func (r *Result) place(position []byte) (*sorted, error) {
 	if len(position) < 8 {
-		return 0, errors.New("search: short position")
+		return nil, errors.New("search: short position")
 	}
 
 	doc, rest := binary.BigEndian.Uint64(position), position[8:]
@@ -152,14 +175,24 @@ func (r *Result) Seek(position []byte, past bool) (int, error) {
 	for i := range keys {
 		n, k := binary.Uvarint(rest)
 		if k <= 0 || n > uint64(len(rest)-k) {
-			return 0, errors.New("search: bad position")
+			return nil, errors.New("search: bad position")
 		}
 		keys[i], rest = string(rest[k:k+int(n)]), rest[k+int(n):]
 	}
 
-	want := sorted{doc, keys}
+	return &sorted{doc, keys}, nil
+}
+
+// Seek returns the index of the first resource at or, with past, after a
+// position.
+func (r *Result) Seek(position []byte, past bool) (int, error) {
+	want, err := r.place(position)
+	if err != nil {
+		return 0, err
+	}
+
 	at, found := sort.Find(len(r.Docs), func(i int) int {
-		return r.compare(&want, r.at(i))
+		return r.compare(want, r.at(i))
 	})
 	if found && past {
 		at++

@@ -44,8 +44,8 @@ func bad(format string, args ...any) error {
 type Pair struct{ Name, Value string }
 
 // Total is what `_total` asks for. Bundle.total is accurate when nothing, or an
-// estimate, is asked for; with none it is left out, and broad searches in no
-// particular order stop at the end of their page.
+// estimate, is asked for; with none it is left out, and broad searches stop at
+// the end of their page where the index has the order asked for.
 type Total string
 
 // Summary is what `_summary` asks for; "" is not asked.

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 
-	"fhirdest.example/fhir"
 	"fhirdest.example/fhir/search"
 )
 
@@ -57,6 +56,38 @@ func (s *state) Scan(
 	}
 
 	return nil
+}
+
+// Last implements search.Ordered.
+func (s *state) Last(
+	_ context.Context, from, to []byte,
+) (term []byte, ordered bool, err error) {
+	if err := s.settleRange(from, to); err != nil {
+		return nil, true, err
+	}
+
+	// as in Scan, a key whose bytes changed is beside the range or in it
+	t := s.in(indexTable)
+	c := t.Cursor()
+	k, v := c.Seek(to)
+	if k != nil && !t.sound(k, v) {
+		return nil, true, t.unsound(k)
+	} else if k != nil {
+		k, v = c.Prev()
+	} else {
+		k, v = c.Last()
+	}
+
+	n := len(k) - afterTerm
+	switch {
+	case k == nil:
+		return nil, true, nil
+	case !t.sound(k, v), n < 2:
+		return nil, true, t.unsound(k)
+	case bytes.Compare(k, from) < 0:
+		return nil, true, nil
+	}
+	return k[:n], true, nil
 }
 
 // reindex turns one set of terms into another. Both are in order.
@@ -111,16 +142,8 @@ func (s *state) Reindex(_ context.Context, doc uint64, t search.Terms) error {
 	}
 	s.wrote = true
 	e.Terms = t
-	s.addTerms(e)
+	s.reindex(doc, nil, t) // it has nothing in the index yet
 	return s.in(docsTable).put(number(doc), encodeEntry(e))
-}
-
-// addTerms indexes a resource that has nothing in the index yet.
-func (s *state) addTerms(e fhir.Entry) {
-	e.Terms.Each(func(term []byte) bool {
-		s.changeIndex(term, e.Doc, false)
-		return true
-	})
 }
 
 func (s *state) changeIndex(term []byte, doc uint64, del bool) {

@@ -335,11 +335,7 @@ func (s *state) Put(_ context.Context, e fhir.Entry) (uint64, error) {
 		}
 	}
 
-	if len(before) == 0 {
-		s.addTerms(e)
-	} else {
-		s.reindex(e.Doc, before, e.Terms)
-	}
+	s.reindex(e.Doc, before, e.Terms)
 
 	return e.Doc, errors.Join(
 		s.in(docsTable).put(number(e.Doc), encodeEntry(e)),

@@ -321,6 +321,11 @@ func askFHIR(a answers, sn fhir.Snapshot) {
 		a.ask(fmt.Sprint("search ", q), docs, err)
 	}
 
+	for _, by := range []string{"_id", "-_id", "-_lastUpdated,_id", "status"} {
+		docs, err := sortedPages(sn, "Observation", by)
+		a.ask("search of pages by "+by, docs, err)
+	}
+
 	v, err := sn.Setting(ctx, "x")
 	a.ask("setting", string(v), err)
 }
@@ -339,6 +344,38 @@ func find(sn fhir.Snapshot, typ, name, value string) ([]uint64, error) {
 	}
 
 	return r.Docs, nil
+}
+
+// sortedPages follows the pages that the index gives in the order of a sort.
+func sortedPages(sn fhir.Snapshot, typ, by string) (docs []uint64, err error) {
+	ps := search.Parser{}
+	q, err := ps.Parse(context.Background(), []string{typ}, []search.Pair{{
+		Name:  "_sort",
+		Value: by,
+	}}, true)
+	if err != nil {
+		return nil, err
+	}
+
+	const count = 4
+	all := func(string) search.Filter { return search.Everything() }
+	finder := search.NewFinder(context.Background(), sn, all, all)
+	var position []byte
+	for {
+		r, ok, err := finder.First(q, position, count)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, errors.New("the index has no order")
+		}
+
+		docs = append(docs, r.Docs...)
+		if len(r.Docs) < count {
+			return docs, nil
+		}
+		position = r.Position(count - 1)
+	}
 }
 
 // FuzzFlippedByte changes one byte of a copy of each file, and demands of every
