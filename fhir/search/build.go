@@ -38,7 +38,8 @@ func (b *Builder) release() {
 	builders.Put(b)
 }
 
-// NewBuilder begins the terms of a resource of typ. The Builder ends with Terms.
+// NewBuilder begins the terms of a resource of typ. The Builder ends with Terms
+// or Each.
 func NewBuilder(typ string, st Stamp) *Builder {
 	b := builders.Get().(*Builder)
 	b.c, b.params = collector{
@@ -114,7 +115,17 @@ func (b *Builder) Len() int {
 
 // Since returns the terms that were added after the first n.
 func (b *Builder) Since(n int) [][]byte {
-	terms := b.c.terms[n:]
+	return cloneTerms(b.c.terms[n:])
+}
+
+// Cut returns the terms that were added after the first n, and removes them.
+func (b *Builder) Cut(n int) [][]byte {
+	cut := cloneTerms(b.c.terms[n:])
+	b.c.terms = b.c.terms[:n]
+	return cut
+}
+
+func cloneTerms(terms [][]byte) [][]byte {
 	size := 0
 	for _, t := range terms {
 		size += len(t)
@@ -131,9 +142,18 @@ func (b *Builder) Since(n int) [][]byte {
 	return all
 }
 
-// Again adds terms that Since returned.
+// Again adds terms that Since or Cut returned.
 func (b *Builder) Again(terms [][]byte) {
 	b.c.terms = append(b.c.terms, terms...)
+}
+
+// Each calls f with what was added, in that order; the same term can come several
+// times, and is valid during the call. The Builder must not be used any more.
+func (b *Builder) Each(f func(term []byte)) {
+	defer b.release()
+	for _, t := range b.c.terms {
+		f(t)
+	}
 }
 
 // Terms returns what was added. The Builder must not be used any more.

@@ -18,7 +18,7 @@ func TestIndexerMakesWhatEachRecordMakesAlone(t *testing.T) {
 	one := func(values ...string) string { return values[rnd.IntN(len(values))] }
 	x := trail.NewIndexer()
 
-	for i := range uint64(2000) {
+	for i := range uint64(5000) {
 		rec := &trail.Record{
 			Base:        one("https://fhir.test/fhir", "https://other.test/fhir"),
 			Client:      one("", "client-1", "client-2"),
@@ -26,12 +26,25 @@ func TestIndexerMakesWhatEachRecordMakesAlone(t *testing.T) {
 			Address:     one("", "192.0.2.1"),
 			Subject:     one("", "", "person-1"),
 			Grant:       one("", "grant-1"),
-			Interaction: one("read", "search-type", "delete", "create"),
+			Interaction: one("read", "search-type", "delete", "create", "$job-file", "$validate"),
 			Outcome:     one("0", "4"),
 			At:          time.UnixMilli(rnd.Int64N(1e12)).UTC(),
-			Patients:    []string{fmt.Sprint("p", rnd.IntN(3))},
+			RequestID:   one("", "request-1", "request-2"),
+			Trace:       one("", "", "trace-1"),
+			Query:       one("", "", "GET Patient?name=x"),
+			Shown:       rnd.IntN(2) == 0,
 		}
-		rec.Subtype = rec.Interaction
+		for range rnd.IntN(4) {
+			rec.Patients = append(rec.Patients, fmt.Sprint("p", rnd.IntN(3)))
+		}
+		for range rnd.IntN(4) {
+			rec.Touched = append(rec.Touched, trail.Version{
+				Type:    one("Patient", "Observation"),
+				ID:      fmt.Sprint("p", rnd.IntN(3)),
+				Version: rnd.Uint64N(3),
+			})
+		}
+		rec.Subtype = one(rec.Interaction, "create", "")
 
 		if rec.Subject != "" {
 			rec.User = one("", "Patient/p1", "Practitioner/d1")

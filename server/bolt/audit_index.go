@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"fhirdest.example/fhir"
-	"fhirdest.example/fhir/search"
 	"fhirdest.example/fhir/trail"
 	"fhirdest.example/server/packed"
 )
@@ -61,13 +60,16 @@ func (s *auditLog) lengthenTail(n uint64) error {
 	return err
 }
 
-// eachTail calls f with the number and terms of every record of the tail, in rows
-// that begin with a number up to to, until it returns false.
+// eachTail calls f with the number of every record of the tail and the record, which x
+// unpacks, in rows that begin with a number up to to, until it returns false.
 func (s *auditLog) eachTail(
-	ctx context.Context, t tail, to uint64, f func(doc uint64, terms search.Terms) bool,
+	ctx context.Context,
+	t tail,
+	to uint64,
+	x *trail.Indexer,
+	f func(doc uint64, rec *trail.Record) bool,
 ) error {
 	records := s.in(recordsTable)
-	x := trail.NewIndexer()
 	c := records.Cursor()
 	for k, v := c.Seek(number(t.after + 1)); k != nil && keyNumber(k) <= to; k, v = c.Next() {
 		if err := ctx.Err(); err != nil {
@@ -83,8 +85,7 @@ func (s *auditLog) eachTail(
 			if err != nil {
 				return records.damaged(k, noBlock)
 			}
-			doc := b.First + uint64(i)
-			if !f(doc, x.Terms(rec, trail.ID(doc))) {
+			if !f(b.First+uint64(i), rec) {
 				return nil
 			}
 		}
@@ -140,9 +141,10 @@ func (s *auditLog) scanTail(
 	}
 
 	var key []byte
-	return s.eachTail(ctx, t, allRecords, func(doc uint64, terms search.Terms) bool {
+	x := trail.NewIndexer()
+	return s.eachTail(ctx, t, allRecords, x, func(doc uint64, rec *trail.Record) bool {
 		more := true
-		terms.Each(func(term []byte) bool {
+		x.Terms(rec, trail.ID(doc)).Each(func(term []byte) bool {
 			key = appendIndexKey(key[:0], term, doc)
 			if bytes.Compare(key, to) >= 0 {
 				return false // terms are in order
@@ -161,19 +163,17 @@ func (s *auditLog) scanTail(
 func (s *auditLog) indexTail(t tail, to uint64) error {
 	var parts []*tailPart
 	var last uint64
-	err := s.eachTail(context.Background(), t, to, func(doc uint64, terms search.Terms) bool {
+	x := trail.NewIndexer()
+	add := func(doc uint64, rec *trail.Record) bool {
 		if len(parts) == 0 || parts[len(parts)-1].n == segmentMost {
-			parts = append(parts, &tailPart{
-				first:   doc,
-				numbers: map[string]int{},
-			})
+			parts = append(parts, newTailPart(doc))
 		}
 
-		parts[len(parts)-1].add(doc, terms)
+		parts[len(parts)-1].add(doc, rec, x)
 		last = doc
 		return true
-	})
-	if err != nil {
+	}
+	if err := s.eachTail(context.Background(), t, to, x, add); err != nil {
 		return err
 	}
 
@@ -189,12 +189,18 @@ func (s *auditLog) indexTail(t tail, to uint64) error {
 // tailPart is the index of the records of one segment, from the first on.
 type tailPart struct {
 	first   uint64
-	n       int            // of records
-	numbers map[string]int // of terms, in the order in which they came
-	terms   []string       // by number
-	records []int          // that have a term, by its number
-	pairs   []termOf       // in the order of records
-	size    int            // of all keys, in bytes
+	n       int // of records
+	terms   []tailTerm
+	numbers map[string]int          // places of terms
+	shared  map[*trail.Shared][]int // places of the terms of groups
+	pairs   []termOf                // in the order of records
+}
+
+// tailTerm is a term, and the records that have it.
+type tailTerm struct {
+	text    string
+	records int
+	last    uint64 // its last record
 }
 
 // termOf is that a record has a term.
@@ -203,56 +209,97 @@ type termOf struct {
 	term int
 }
 
-func (p *tailPart) add(doc uint64, terms search.Terms) {
+func newTailPart(first uint64) *tailPart {
+	return &tailPart{
+		first:   first,
+		numbers: map[string]int{},
+		shared:  map[*trail.Shared][]int{},
+	}
+}
+
+func (p *tailPart) add(doc uint64, rec *trail.Record, x *trail.Indexer) {
 	p.n++
-	terms.Each(func(term []byte) bool {
-		i, known := p.numbers[string(term)]
-		if !known {
-			i = len(p.terms)
-			text := string(term)
-			p.numbers[text] = i
-			p.terms = append(p.terms, text)
-			p.records = append(p.records, 0)
+	shared := func(group *trail.Shared) {
+		for _, i := range p.group(group) {
+			p.pair(doc, i)
 		}
+	}
+	own := func(term []byte) {
+		p.pair(doc, p.number(term))
+	}
+	x.Parts(rec, trail.ID(doc), shared, own)
+}
 
-		p.records[i]++
-		p.pairs = append(p.pairs, termOf{
-			doc:  doc,
-			term: i,
-		})
-		p.size += len(term) + afterTerm
+// group returns the places of the terms of a group.
+func (p *tailPart) group(group *trail.Shared) []int {
+	all, known := p.shared[group]
+	if known {
+		return all
+	}
 
-		return true
+	for _, term := range group.Terms {
+		all = append(all, p.number(term))
+	}
+	p.shared[group] = all
+	return all
+}
+
+// number returns the place of a term.
+func (p *tailPart) number(term []byte) int {
+	i, known := p.numbers[string(term)]
+	if !known {
+		i = len(p.terms)
+		text := string(term)
+		p.numbers[text] = i
+		p.terms = append(p.terms, tailTerm{text: text})
+	}
+	return i
+}
+
+// pair adds that the last record has a term, once.
+func (p *tailPart) pair(doc uint64, term int) {
+	t := &p.terms[term]
+	if t.last == doc {
+		return
+	}
+
+	t.last = doc
+	t.records++
+	p.pairs = append(p.pairs, termOf{
+		doc:  doc,
+		term: term,
 	})
 }
 
-// keys are the keys of the index, in order: by term, and then by record.
-func (p *tailPart) keys() [][]byte {
+// each calls f with the terms in order, and the records that have each.
+func (p *tailPart) each(f func(term string, docs []uint64) bool) {
 	ordered := make([]int, len(p.terms))
 	for i := range ordered {
 		ordered[i] = i
 	}
 	slices.SortFunc(ordered, func(a, b int) int {
-		return strings.Compare(p.terms[a], p.terms[b])
+		return strings.Compare(p.terms[a].text, p.terms[b].text)
 	})
 
-	next := make([]int, len(p.terms)) // the place of a term's next key
+	ends := make([]int, len(p.terms)) // where the records of a term end
 	n := 0
 	for _, i := range ordered {
-		next[i] = n
-		n += p.records[i]
+		ends[i] = n
+		n += p.terms[i].records
 	}
 
-	keys := make([][]byte, n)
-	room := make([]byte, 0, p.size)
+	docs := make([]uint64, n)
 	for _, pair := range p.pairs {
-		from := len(room)
-		room = appendIndexKey(room, p.terms[pair.term], pair.doc)
-		keys[next[pair.term]] = room[from:len(room):len(room)]
-		next[pair.term]++
+		docs[ends[pair.term]] = pair.doc
+		ends[pair.term]++
 	}
 
-	return keys
+	for _, i := range ordered {
+		t := &p.terms[i]
+		if !f(t.text, docs[ends[i]-t.records:ends[i]]) {
+			return
+		}
+	}
 }
 
 func (s *auditLog) putSegment(p *tailPart) error {
@@ -260,6 +307,6 @@ func (s *auditLog) putSegment(p *tailPart) error {
 	segments.FillPercent = 0.9
 	return segments.Put(
 		number(p.first),
-		packed.EncodeSegment(segments.sum(number(p.first), nil), p.keys()),
+		packed.EncodeSegment(segments.sum(number(p.first), nil), p.each),
 	)
 }

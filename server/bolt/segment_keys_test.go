@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"fhirdest.example/fhir/trail"
+	"fhirdest.example/server/packed"
 )
 
 // A segment has the key of each term of each record, in order, whatever terms the
 // records share.
 func TestSegmentKeys(t *testing.T) {
-	p := tailPart{numbers: map[string]int{}}
+	p := newTailPart(1)
+	x := trail.NewIndexer()
 	var want [][]byte
 
 	for i := range uint64(300) {
@@ -31,7 +33,7 @@ func TestSegmentKeys(t *testing.T) {
 		}
 
 		terms := rec.Terms(trail.ID(doc))
-		p.add(doc, terms)
+		p.add(doc, &rec, x)
 		terms.Each(func(term []byte) bool {
 			want = append(want, appendIndexKey(nil, term, doc))
 			return true
@@ -39,7 +41,21 @@ func TestSegmentKeys(t *testing.T) {
 	}
 
 	slices.SortFunc(want, bytes.Compare)
-	got := p.keys()
+	const place = 7
+	g, ok := packed.OpenSegment(place, packed.EncodeSegment(place, p.each))
+	if !ok {
+		t.Fatal("what was encoded cannot be opened")
+	}
+
+	var got [][]byte
+	more, ok := g.Scan(nil, []byte{0xff}, func(term []byte, doc uint64) bool {
+		got = append(got, appendIndexKey(nil, term, doc))
+		return true
+	})
+	if !more || !ok {
+		t.Fatalf("the segment ended early: %t, %t", more, ok)
+	}
+
 	if !slices.EqualFunc(got, want, bytes.Equal) {
 		t.Errorf("%d keys, which are not the %d of the records in order", len(got), len(want))
 	}

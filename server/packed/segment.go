@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"iter"
+	"math/bits"
 	"sort"
 )
 
@@ -17,33 +19,75 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 const segmentBlock = 32 // keys between two that are written in full
 
-// EncodeSegment writes keys that are in order. Behind them are, for each block,
-// where it begins and its checksum, then where the last block ends and the
-// checksum of this list; all checksums begin with that of the segment's place.
-func EncodeSegment(place uint32, keys [][]byte) []byte {
-	var b []byte
-	var blocks []uint32
-	var last []byte
-
-	for i, k := range keys {
-		shared := 0
-		if i%segmentBlock == 0 {
-			blocks = append(blocks, uint32(len(b)))
-		} else {
-			shared = common(last, k)
+// EncodeSegment writes the keys of terms that are in order, each with the numbers of
+// its records in order. Behind them are, for each block, where it begins and its
+// checksum, then where the last block ends and the checksum of this list; all
+// checksums begin with that of the segment's place.
+func EncodeSegment(place uint32, terms iter.Seq2[string, []uint64]) []byte {
+	var w segmentWriter
+	for term, docs := range terms {
+		for i, doc := range docs {
+			if i == 0 {
+				w.begin(term, doc)
+			} else {
+				w.next(doc)
+			}
 		}
-
-		b = binary.AppendUvarint(b, uint64(shared))
-		b = binary.AppendUvarint(b, uint64(len(k)-shared))
-		b = append(b, k[shared:]...)
-		last = k
 	}
 
+	return w.end(place)
+}
+
+// afterTerm is how many bytes of a key are behind its term: a zero, and the number.
+const afterTerm = 9
+
+// segmentWriter writes keys.
+type segmentWriter struct {
+	b      []byte
+	blocks []uint32 // where they begin
+	keys   int
+	last   []byte // key
+	doc    uint64 // its number
+}
+
+// begin writes the first key of a term.
+func (w *segmentWriter) begin(term string, doc uint64) {
+	shared := common(w.last, term)
+	w.last = append(w.last[:0], term...)
+	w.last = append(w.last, 0)
+	w.last = binary.BigEndian.AppendUint64(w.last, doc)
+	w.put(shared, doc)
+}
+
+// next writes a further key of the same term.
+func (w *segmentWriter) next(doc uint64) {
+	at := len(w.last) - 8
+	binary.BigEndian.PutUint64(w.last[at:], doc)
+	w.put(at+bits.LeadingZeros64(doc^w.doc)/8, doc)
+}
+
+// put writes the last key, which shares its first bytes with the one before.
+func (w *segmentWriter) put(shared int, doc uint64) {
+	if w.keys%segmentBlock == 0 {
+		w.blocks = append(w.blocks, uint32(len(w.b)))
+		shared = 0
+	}
+	w.keys++
+	w.doc = doc
+
+	w.b = binary.AppendUvarint(w.b, uint64(shared))
+	w.b = binary.AppendUvarint(w.b, uint64(len(w.last)-shared))
+	w.b = append(w.b, w.last[shared:]...)
+}
+
+// end writes what is behind the keys.
+func (w *segmentWriter) end(place uint32) []byte {
+	b := w.b
 	end := len(b)
-	for i, at := range blocks {
+	for i, at := range w.blocks {
 		to := end
-		if i+1 < len(blocks) {
-			to = int(blocks[i+1])
+		if i+1 < len(w.blocks) {
+			to = int(w.blocks[i+1])
 		}
 		b = binary.BigEndian.AppendUint32(b, at)
 		b = binary.BigEndian.AppendUint32(b, crc32.Update(place, castagnoli, b[at:to]))
@@ -53,7 +97,7 @@ func EncodeSegment(place uint32, keys [][]byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Update(place, castagnoli, b[end:]))
 }
 
-func common(a, b []byte) int {
+func common(a []byte, b string) int {
 	n := min(len(a), len(b))
 	for i := range n {
 		if a[i] != b[i] {
