@@ -255,9 +255,13 @@ func (s *core) ownURLs(body []byte, root *tree.Value) ([]byte, *tree.Value, erro
 	return body, root, err
 }
 
-// namesHost reports whether the host of a base occurs anywhere in a body; in
-// most it does not.
+// namesHost reports whether the host of a base may occur anywhere in a body, where
+// it may be written with escapes; in most it does not.
 func (s *core) namesHost(body []byte) bool {
+	if bytes.Contains(body, []byte(`\u00`)) {
+		return true
+	}
+
 	for _, base := range s.ex.Bases {
 		if u, err := url.Parse(base); err == nil && bytes.Contains(body, []byte(u.Host)) {
 			return true

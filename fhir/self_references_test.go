@@ -49,6 +49,14 @@ func TestOwnReferencesAreUnderThePublicBase(t *testing.T) {
 		})
 	}
 
+	escaped := strings.NewReplacer("/", `\/`, "private.test", `private\u002etest`)
+	body := strings.Replace(bodyOf("X"), "X", escaped.Replace(privateBase+"/Patient/a"), 1)
+	a := w.do("POST", "/Observation", everything, body).want(201)
+	if got := w.get(a.location(), everything).want(200).Body.String(); !strings.Contains(got,
+		publicBase+"/Patient/a") {
+		t.Errorf("written with escapes: %s", got)
+	}
+
 	if self := w.get("/Observation?patient=b,"+privateBase+"/Patient/a",
 		everything).bundle().link("self"); strings.Contains(self, "private.test") {
 		t.Errorf("the self link tells the private base: %s", self)

@@ -1,7 +1,6 @@
 package fhir
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -242,7 +241,7 @@ func (t *transaction) do(e *batchEntry) (err error) {
 func (t *transaction) link(e *batchEntry) (conditional bool, err error) {
 	if e.req.method == http.MethodPatch {
 		e.req.links = t
-		return bytes.Contains(e.req.body, []byte("?")), nil
+		return links.MayBeConditional(e.req.body), nil
 	}
 	if e.req.in == nil || e.done {
 		return false, nil
@@ -368,9 +367,9 @@ func (t *transaction) search(cond condition) (search.Ref, error) {
 }
 
 // patched links what a patch has made of a resource. A reference that the patch
-// adds is a search only if there is a "?" in the patch.
+// adds is a search only if there is a "?" in the patch, which may be escaped.
 func (t *transaction) patched(in *incoming, patch []byte) (*incoming, error) {
-	conditional := bytes.Contains(patch, []byte("?"))
+	conditional := links.MayBeConditional(patch)
 	if len(t.resolver.Targets) == 0 && !conditional {
 		return in, nil
 	}

@@ -237,6 +237,14 @@ func TestTransactionResolvesConditionalReferencesLast(t *testing.T) {
 			},
 			"/Observation?patient.identifier=urn:n|1",
 		},
+		"patched in, with an escape": {
+			[]string{
+				patchEntry("Observation/o",
+					`[{"op":"replace","path":"/subject/reference","value":"Patient\u003fidentifier=urn:n|1"}]`),
+				entryOf("POST", "Patient", identified("Patient", "1", "")),
+			},
+			"/Observation?patient.identifier=urn:n|1",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newReferenceEnv(t)

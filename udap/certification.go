@@ -351,6 +351,13 @@ func (val *validation) certifiedParameters(certified jose.Object, ss *SoftwareSt
 // isAbsent reports whether a parameter has no value: it is absent or null.
 func isAbsent(v jsontext.Value) bool { return v == nil || v.Kind() == 'n' }
 
+// equal reports whether two JSON values are the same, however they are escaped and
+// spaced.
+func equal(a, b jsontext.Value) bool {
+	a, b = a.Clone(), b.Clone()
+	return a.Canonicalize() == nil && b.Canonicalize() == nil && bytes.Equal(a, b)
+}
+
 func agrees(name string, certified, asked jsontext.Value) bool {
 	allowed, ok := jose.List(certified)
 	values, ok2 := jose.List(asked)
@@ -361,7 +368,7 @@ func agrees(name string, certified, asked jsontext.Value) bool {
 	}
 
 	if !ok || !ok2 {
-		return bytes.Equal(certified, asked)
+		return equal(certified, asked)
 	}
 
 	for _, v := range values {

@@ -1,10 +1,14 @@
 package udap_test
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"fhirdest.example/certs"
 	"fhirdest.example/udap"
@@ -72,6 +76,13 @@ func TestCertifications(t *testing.T) {
 			c.good().With("aud", []string{"https://x.test/", "https://fhir.test/oauth"})))
 	if err != nil || len(good) != 4 || good[0].SelfSigned || !good[1].SelfSigned || good[0].Name != "Basic" {
 		t.Errorf("%d accepted, %v: %+v", len(good), err, tr.Warnings())
+	}
+
+	name := strconv.QuoteToASCII(c.claims["client_name"].(string))
+	escaped := jsontext.Value(`"\u00` + hex.EncodeToString([]byte(name[1:2])) + name[2:])
+	good, tr, err = c.check(t, c.certifier.Sign(t, c.good().With("client_name", escaped)))
+	if err != nil || len(good) != 1 {
+		t.Errorf("name written with an escape: %v, %+v", err, tr.Warnings())
 	}
 
 	good, tr, err = c.check(t, c.certifier.Sign(t, c.good().With("certification_uris", []string{otherURI})))

@@ -16,6 +16,7 @@ import (
 
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/udap"
+	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
 
@@ -157,8 +158,9 @@ func checkVersion(v jsontext.Value, p udap.Policy, tr *trace.Trace) error {
 		f.Found = string(v[:min(len(v), 40)])
 	}
 
+	text, _ := jose.Text(v)
 	switch {
-	case string(v) == `"1"`:
+	case text == "1":
 		tr.Pass(checkRegisterUDAP, f.Expected, f.Found)
 	case string(v) == "1" && p.UDAPNumber:
 		f.Remedy = "accepted by the community's policy (udapNumber); write it as a string"

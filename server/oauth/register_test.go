@@ -214,6 +214,19 @@ func TestRegistrationBodyIsExplained(t *testing.T) {
 	}
 }
 
+// What a member says does not depend on how its characters are written.
+// Covers: S1-102
+func TestEscapesInARegistrationBody(t *testing.T) {
+	e := newEnv(t)
+	c := e.client(e.w.A, udaptest.Client1URI)
+	body := e.registerBody(c.Sign(t, c.Statement(e.now())), nil)
+	body = strings.Replace(body, `"udap":"1"`, `"\u0075dap":"\u0031"`, 1)
+	body = strings.Replace(body, `"software_statement":"e`, `"software\u005fstatement":"\u0065`, 1)
+	if a := e.postRegistration(body); a.status != 201 {
+		t.Errorf("%s: %d %s", body, a.status, a.body)
+	}
+}
+
 // Covers: case 102
 func TestUDAPAsNumberByPolicy(t *testing.T) {
 	e := newEnv(t, func(c *oauth.Config) { c.Verifier.Communities[0].Policy.UDAPNumber = true })
