@@ -181,6 +181,28 @@ func (s *writer) conditionalDelete(c Change, r *request) (*response, error) {
 	return s.remove(c, r, e)
 }
 
+// emptyCondition refuses a change with a condition that has no content: a client that
+// lost the version or the criteria did not mean to go on without them. Of two lines
+// of criteria neither would be the whole.
+func emptyCondition(r *request) error {
+	if r.method == http.MethodGet || r.method == http.MethodHead {
+		return nil // the answer is merely whole
+	}
+
+	for _, name := range []string{"If-Match", "If-None-Match", "If-None-Exist"} {
+		lines := len(r.header.Values(name))
+		if lines > 0 && len(tags(r.header, name)) == 0 || lines > 1 && name == "If-None-Exist" {
+			return fail(
+				http.StatusBadRequest,
+				"value",
+				name+" must have one value; leave it out if there is no condition.",
+			)
+		}
+	}
+
+	return nil
+}
+
 func etag(version uint64) string {
 	return `W/"` + strconv.FormatUint(version, 10) + `"`
 }

@@ -1,8 +1,11 @@
 package fhir
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 
 	"fhirdest.example/fhir/label"
@@ -99,17 +102,6 @@ func (s *Service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 	}
 	e.req = sub
 
-	for member, name := range map[string]string{
-		"ifNoneMatch":     "If-None-Match",
-		"ifModifiedSince": "If-Modified-Since",
-		"ifMatch":         "If-Match",
-		"ifNoneExist":     "If-None-Exist",
-	} {
-		if value := req.Get(member).Text(); value != "" && !hasControl(value) {
-			sub.header.Set(name, value)
-		}
-	}
-
 	sub.header.Set("Prefer", r.entryPreference())
 	if id := requestID(r.header); id != "" {
 		sub.header.Set("X-Request-Id", id)
@@ -118,11 +110,46 @@ func (s *Service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 		sub.body = []byte(resource.Raw)
 		sub.header.Set("Content-Type", "application/fhir+json")
 	}
-	if err := s.aimEntry(e, method, url); err != nil {
+	if err := cmp.Or(sub.readConditions(req), s.aimEntry(e, method, url)); err != nil {
 		e.failed = asFailure(err)
 	}
 
 	return e
+}
+
+// entryConditions are the headers that an entry's request has instead of its own.
+var entryConditions = map[string]string{
+	"ifNoneMatch":     "If-None-Match",
+	"ifModifiedSince": "If-Modified-Since",
+	"ifMatch":         "If-Match",
+	"ifNoneExist":     "If-None-Exist",
+}
+
+// readConditions makes headers of an entry's conditions. What it cannot read is
+// refused, misspelt members included: the entry would be done without a condition.
+func (r *request) readConditions(entry *tree.Value) error {
+	if entry == nil || entry.Kind != tree.Object {
+		return nil // aimEntry refuses it
+	}
+
+	for i := range entry.Items {
+		member := &entry.Items[i]
+		name := entryConditions[member.Name]
+		text := member.Text()
+		switch {
+		case slices.Contains([]string{"method", "url", "id", "extension"}, member.Name),
+			strings.HasPrefix(member.Name, "_"):
+		case name == "":
+			return fail(http.StatusBadRequest, "structure",
+				"An entry's request has no element "+strconv.Quote(member.Name)+".")
+		case strings.TrimSpace(text) == "" || hasControl(text):
+			return fail(http.StatusBadRequest, "value", member.Name+" is no text of one line.")
+		default:
+			r.header.Set(name, text)
+		}
+	}
+
+	return emptyCondition(r)
 }
 
 // entryPreference is what the entries of a Bundle prefer: what the Bundle's

@@ -141,6 +141,64 @@ func TestPreconditionsOfWrites(t *testing.T) {
 	}
 }
 
+// A condition without content, or one that cannot be read, is no permission to write
+// without a condition.
+func TestEmptyConditionsAreRefused(t *testing.T) {
+	w := newEnv(t, 0)
+	const (
+		org   = `{"resourceType":"Organization","id":"o","name":"N"}`
+		patch = `[{"op":"replace","path":"/name","value":"M"}]`
+	)
+	w.do("PUT", "/Organization/o", everything, org).want(201)
+
+	for _, c := range []struct{ method, path, body, condition, value string }{
+		{"PUT", "/Organization/o", org, "If-Match", ""},
+		{"PUT", "/Organization/o", org, "If-Match", " , "},
+		{"PUT", "/Organization/o", org, "If-None-Match", ""},
+		{"PUT", "/Organization?name=N", org, "If-Match", ""},
+		{"PATCH", "/Organization/o", patch, "If-Match", ""},
+		{"PATCH", "/Organization?name=N", patch, "If-Match", ""},
+		{"DELETE", "/Organization/o", "", "If-Match", ""},
+		{"DELETE", "/Organization?name=N", "", "If-Match", ""},
+		{"POST", "/Organization", org, "If-None-Exist", ""},
+	} {
+		t.Run(c.method+c.path+" "+c.condition+c.value, func(t *testing.T) {
+			media := "application/fhir+json"
+			if c.method == "PATCH" {
+				media = patchType
+			}
+			w.do(c.method, c.path, everything, c.body, "Content-Type", media, c.condition, c.value).want(400)
+		})
+	}
+
+	for _, member := range []string{
+		`"ifMatch":""`,
+		`"ifMatch":1`,
+		`"ifMatch":null`,
+		`"ifMatch":["W/\"1\""]`,
+		`"ifMatch":"W/\"1\"\n"`,
+		`"ifmatch":"W/\"9\""`,
+		`"if-match":"W/\"9\""`,
+		`"ifNoneMatch":" "`,
+		`"ifNoneExist":""`,
+		`"modifierExtension":[{"url":"http://x.test/not","valueBoolean":true}]`,
+	} {
+		for _, kind := range []string{"transaction", "batch"} {
+			t.Run(kind+" "+member, func(t *testing.T) {
+				entry := strings.Replace(entryOf("PUT", "Organization/o", org), `"url":`, member+`,"url":`, 1)
+				a := w.do("POST", "", everything, bundleOf(kind, entry))
+				if kind == "transaction" && a.Code != 400 || !strings.Contains(a.Body.String(), `"severity":"error"`) {
+					t.Errorf("%d %s", a.Code, a.Body)
+				}
+			})
+		}
+	}
+
+	if got := w.get("/Organization/o", everything).Header().Get("ETag"); got != `W/"1"` {
+		t.Errorf("the resource was changed: %s", got)
+	}
+}
+
 // What criteria match is found before anything of a transaction is done, and
 // two entries about one resource are refused (R4 http 3.1.0.11.2).
 func TestTransactionsMatchBeforeTheyChange(t *testing.T) {

@@ -97,6 +97,9 @@ func (s *Service) serve(
 		unclear = req.emergencyRefused()
 	}
 	if unclear == nil {
+		unclear = emptyCondition(req)
+	}
+	if unclear == nil {
 		unclear = s.readBody(w, r, req)
 	}
 	if unclear != nil {
