@@ -62,6 +62,16 @@ func assertionOf(id string) func(s *script) {
 	}
 }
 
+// besideExtensions asks for a token with hl7-b2b where it has no meaning.
+func besideExtensions(s *script) {
+	ready(s)
+	s.claims = func(c udaptest.Claims) {
+		c["hl7-b2b"] = map[string]any{"version": "1"}
+		c["extensions"] = udaptest.Absent
+	}
+	s.token()
+}
+
 // machineRows are about token requests by client_credentials.
 var machineRows = []rowTest{
 	{"S1-186", machine, func(s *script) {
@@ -103,6 +113,8 @@ func scoped(s *script) {
 // contextRows are about the hl7-b2b object.
 var contextRows = []rowTest{
 	{"S1-198", machine, assertion("extensions", nil), "has no hl7-b2b object"},
+	{"S1-198", nil, assertion("extensions", `{"hl7-b2b":{}}`), "extensions of the authentication token is no JSON object"},
+	{"S1-198", nil, besideExtensions, "is a claim of its own, beside extensions"},
 	{"S1-198", nil, assertion("extensions", map[string]any{"hl7-b2b": "yes"}), "not a JSON object"},
 	{"S1-202", machine, b2b("version", 1), `not the string "1"`},
 	{"S1-203", b2b("subject_name", "Ann Example"), b2b("subject_name", 7), "subject_name is not a readable text"},

@@ -34,6 +34,22 @@ func (a redeeming) business(r *request) {
 	}
 
 	switch {
+	case r.doc.has("extensions") && ext == nil:
+		r.violates("S1-198", mistake{
+			text:     "extensions of the authentication token is no JSON object, so there is no hl7-b2b object",
+			expected: "extensions as a JSON object with hl7-b2b in it",
+			found:    r.doc.shown("extensions"),
+			remedy:   "let extensions be the object itself, not a string or an array that holds one",
+		})
+		return
+	case !ext.Has("hl7-b2b") && r.doc.has("hl7-b2b"):
+		r.violates("S1-198", mistake{
+			text:     "hl7-b2b of the authentication token is a claim of its own, beside extensions",
+			expected: "extensions with hl7-b2b in it",
+			found:    r.doc.shown("extensions"),
+			remedy:   "move hl7-b2b into the claim extensions",
+		})
+		return
 	case !ext.Has("hl7-b2b") && (ext.Has(udap.IASKey) || ext.Has("hl7-b2b-user")):
 		r.shows("S1-198")
 		return

@@ -202,7 +202,7 @@ func (a jwts) audience(r *request, row, endpoint string) {
 		r.shows(row)
 	case !one || aud != want && want != "":
 		r.violates(row, mistake{
-			text:     "aud of the " + string(d.kind) + " is " + a.urlName(aud) + ", not the " + endpoint + " endpoint",
+			text:     "aud of the " + string(d.kind) + " " + a.otherAudience(d, aud, want, endpoint),
 			expected: want,
 			found:    d.shown("aud"),
 			remedy:   "aud is the URL to which the JWT is sent, byte for byte",
@@ -210,6 +210,22 @@ func (a jwts) audience(r *request, row, endpoint string) {
 	default:
 		r.shows(row)
 	}
+}
+
+// otherAudience describes how aud differs from the URL of an endpoint.
+func (a jwts) otherAudience(d *document, aud, want, endpoint string) string {
+	list, isList := d.list("aud")
+	switch {
+	case isList && len(list) != 1:
+		return fmt.Sprintf("has %d values, not the %s endpoint alone", len(list), endpoint)
+	case aud == "":
+		return "is no URL, not the " + endpoint + " endpoint"
+	case strings.TrimSuffix(aud, "/") == want:
+		return "is the " + endpoint + " endpoint with a slash at its end"
+	case strings.EqualFold(aud, want):
+		return "is the " + endpoint + " endpoint in other upper and lower case"
+	}
+	return "is " + a.urlName(aud) + ", not the " + endpoint + " endpoint"
 }
 
 // checkPrefix is how the names of the destination's checks of a JWT begin.

@@ -75,8 +75,15 @@ func (r *request) noStatement() {
 		return
 	}
 
+	text := "the registration has no software statement"
+	if r.media() == form {
+		text = "the registration is a form and not JSON, so there is no software statement"
+	} else if r.body == nil && len(r.Request.Body) > 0 {
+		text = "the body of the registration is not one JSON object, so there is no software statement"
+	}
+
 	r.violates("S1-071", mistake{
-		text:     "the registration has no software statement",
+		text:     text,
 		expected: `a JSON object with software_statement, udap "1" and perhaps certifications`,
 		found:    bodyShown(r.body, r.Request.Body),
 		remedy:   "POST it as application/json",

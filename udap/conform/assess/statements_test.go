@@ -13,7 +13,9 @@ import (
 // statementRows are about who, for whom and when of a software statement.
 var statementRows = []rowTest{
 	{"S1-069", machine, nil, ""},
-	{"S1-071", machine, unsigned, "no software statement"},
+	{"S1-071", machine, unsigned, "the registration has no software statement"},
+	{"S1-071", nil, registered("application/json", "\ufeff{}"), "is not one JSON object"},
+	{"S1-071", nil, registered("application/x-www-form-urlencoded", "udap=1"), "is a form and not JSON"},
 	{"S1-071", nil, func(s *script) {
 		s.discover(nil)
 		body := s.json(map[string]any{
@@ -27,7 +29,17 @@ var statementRows = []rowTest{
 	{"S1-076", machine, statement("sub", "https://other.test/app"), "sub of the statement is not iss"},
 	{"S1-077", machine, statement("aud", udaptest.Token), "the token endpoint, not the registration endpoint"},
 	{"S1-077", nil, statement("aud", nil), "has no aud"},
-	{"S1-077", nil, statement("aud", []string{udaptest.Registration, udaptest.Token}), "another URL"},
+	{
+		"S1-077", nil, statement("aud", []string{udaptest.Registration, udaptest.Token}),
+		"has 2 values, not the registration endpoint alone",
+	},
+	{"S1-077", nil, statement("aud", udaptest.Registration+"/"), "the registration endpoint with a slash at its end"},
+	{
+		"S1-077", nil, statement("aud", strings.ToUpper(udaptest.Registration)),
+		"the registration endpoint in other upper and lower case",
+	},
+	{"S1-077", nil, statement("aud", 5), "is no URL"},
+	{"S1-077", nil, statement("aud", "https://far.test/"), "another URL"},
 	{"S1-078", machine, statement("exp", nil), "has no exp"},
 	{"S1-078", nil, statement("exp", udaptest.Now.Add(time.Minute).UnixMilli()), "in milliseconds"},
 	{"S1-078", nil, func(s *script) {
@@ -82,6 +94,14 @@ func both(f, g func(udaptest.Claims)) func(udaptest.Claims) {
 	return func(c udaptest.Claims) {
 		f(c)
 		g(c)
+	}
+}
+
+// registered sends a registration of this body.
+func registered(media, body string) func(s *script) {
+	return func(s *script) {
+		s.discover(nil)
+		s.send("POST", register, media, body, 400, "", "{}")
 	}
 }
 

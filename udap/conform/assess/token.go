@@ -112,12 +112,18 @@ func (r *request) field(name string) string {
 	return quote(r.form.Get(name))
 }
 
+// form is the media type of token requests.
+const form = "application/x-www-form-urlencoded"
+
+// media returns the media type of the body, in lower case and without parameters.
+func (r *request) media() string {
+	media, _, _ := strings.Cut(r.header.get("content-type"), ";")
+	return strings.ToLower(strings.TrimSpace(media))
+}
+
 // posted assesses that the request is a POST with a form in its body.
 func (r tokenRequest) posted(rows grantRows) bool {
-	media, _, _ := strings.Cut(r.header.get("content-type"), ";")
-	media = strings.ToLower(strings.TrimSpace(media))
-	const form = "application/x-www-form-urlencoded"
-
+	media := r.media()
 	switch {
 	case r.Method != "POST":
 		r.violates(rows.post, mistake{
