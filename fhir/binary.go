@@ -126,7 +126,7 @@ func wrapBinary(r *request, id string) ([]byte, error) {
 		b = append(appendString(append(b, `"id":`...), id), ',')
 	}
 	b = appendString(append(b, `"contentType":`...), mime.FormatMediaType(media, params))
-	if context := r.header.Get("X-Security-Context"); context != "" {
+	for _, context := range r.header.Values("X-Security-Context") { // one, if any; an empty one is not valid
 		b = append(
 			appendString(append(b, `,"securityContext":{"reference":`...), context),
 			'}',

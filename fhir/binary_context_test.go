@@ -124,7 +124,7 @@ func TestContentIsGivenAsAFile(t *testing.T) {
 func TestSecurityContextOfContent(t *testing.T) {
 	w := newEnv(t, 0)
 	w.do("PUT", "/Patient/a", everything, `{"resourceType":"Patient","id":"a"}`).want(201)
-	for _, context := range []string{"javascript:alert(1)", "Patient/a b", "Nothing/1"} {
+	for _, context := range []string{"javascript:alert(1)", "Patient/a b", "Nothing/1", ""} {
 		a := w.do("POST", "/Binary", everything, "x", "Content-Type", "text/plain", "X-Security-Context", context)
 		if a.Code < 400 || a.Code > 499 {
 			t.Errorf("context %q: %d %s", context, a.Code, a.Body)

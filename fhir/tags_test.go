@@ -33,7 +33,7 @@ func TestEntityTagsComeInLists(t *testing.T) {
 	}{
 		{[]string{`W/"1"`}, 304, false, true}, {[]string{`"1"`}, 304, false, true}, {[]string{`1`}, 304, false, true}, {[]string{`*`}, 304, false, true},
 		{[]string{`W/"8", W/"1"`}, 304, false, true}, {[]string{`W/"8"`, `"1"`}, 304, false, true}, {[]string{`W/"8","9"`}, 200, false, false},
-		{[]string{`<x>`}, 200, true, false}, {[]string{``}, 200, false, true}, {[]string{`,`}, 200, false, true},
+		{[]string{`<x>`}, 200, true, false}, {[]string{``}, 200, true, false}, {[]string{`,`}, 200, true, false},
 	} {
 		w.with("GET", "/Patient/a", "", http.Header{"If-None-Match": tc.lines}).want(tc.get)
 		a := w.with("PUT", "/Patient/b", strings.Replace(body, `"a"`, `"b"`, 1), http.Header{})
