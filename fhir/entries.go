@@ -110,7 +110,7 @@ func (s *Service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 		sub.body = []byte(resource.Raw)
 		sub.header.Set("Content-Type", "application/fhir+json")
 	}
-	if err := cmp.Or(sub.readConditions(req), s.aimEntry(e, method, url)); err != nil {
+	if err := cmp.Or(readConditions(sub, req), s.aimEntry(e, method, url)); err != nil {
 		e.failed = asFailure(err)
 	}
 
@@ -127,7 +127,7 @@ var entryConditions = map[string]string{
 
 // readConditions makes headers of an entry's conditions. What it cannot read is
 // refused, misspelt members included: the entry would be done without a condition.
-func (r *request) readConditions(entry *tree.Value) error {
+func readConditions(r *request, entry *tree.Value) error {
 	if entry == nil || entry.Kind != tree.Object {
 		return nil // aimEntry refuses it
 	}
