@@ -93,7 +93,7 @@ func TestBrowserWithoutScripts(t *testing.T) {
 
 	b.Open(a.authorize(scopes))
 	signInWith(b, "alice")
-	b.Do("untick", chromedp.Click(chromedp.CSS(`input[value="patient/Condition.rs"]`)))
+	b.Do("untick", chromium.Click(`input[value="patient/Condition.rs"]`))
 	b.Press("button[value=approve]")
 	if q := arrived(t, b); q.Get("code") == "" || q.Get("error") != "" {
 		t.Fatalf("came back with %v", q)
@@ -113,6 +113,7 @@ func TestBrowserByKeyboard(t *testing.T) {
 	b := e.chromium(t)
 
 	b.Open(a.authorize(scopes))
+	b.Eventually(`document.activeElement.id === "username"`)
 	b.Do(
 		"type the username",
 		chromedp.KeyEvent("alice"),
@@ -173,8 +174,8 @@ func TestBrowserTabsAndBack(t *testing.T) {
 	two.Open(a.authorize("openid patient/Observation.rs launch/patient"))
 	signInWith(two, "alice")
 	signInWith(one, "alice")
-	one.Do("do not remember", chromedp.Click(chromedp.CSS("#remember")))
-	two.Do("do not remember", chromedp.Click(chromedp.CSS("#remember")))
+	one.Do("do not remember", chromium.Click("#remember"))
+	two.Do("do not remember", chromium.Click("#remember"))
 
 	two.Press("button[value=approve]")
 	one.Press("button[value=approve]")
@@ -217,7 +218,7 @@ func TestPagesAreAccessible(t *testing.T) {
 	b.Press("button[value=signin]")
 	b.Inspect("signin-wrong")
 	signInWith(b, "alice")
-	b.Do("unfold", chromedp.Click(chromedp.CSS("summary")))
+	b.Do("unfold", chromium.Click("summary"))
 	b.Inspect("consent")
 	b.Press("button[value=approve]")
 	e.granted(t, a, arrived(t, b).Get("code"), scopes)
@@ -229,7 +230,7 @@ func TestPagesAreAccessible(t *testing.T) {
 		`document.querySelectorAll('input[name=scope]').forEach(i => { i.checked = false })`))
 	b.Press("button[value=approve]")
 	b.Inspect("consent-nothing")
-	b.Do("tick one", chromedp.Click(chromedp.CSS(`input[name=scope]`)))
+	b.Do("tick one", chromium.Click(`input[name=scope]`))
 	b.Press("button[value=approve]")
 	e.granted(
 		t,

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"fhirdest.example/server/servertest/chromium"
 )
 
@@ -62,7 +60,7 @@ func TestLaunchInABrowser(t *testing.T) {
 	b.Press("form.stack button")
 	b.Inspect("launch-ready")
 
-	b.Load("open the app", chromedp.Click(chromedp.CSS("a.button")))
+	b.Load("open the app", chromium.Click("a.button"))
 	signInWith(b, "doctor")
 	if text := b.Text(); !strings.Contains(text, "HTEST") {
 		t.Errorf("the page does not name the patient: %s", text)

@@ -83,7 +83,7 @@ func TestRunsEndOnOpenPages(t *testing.T) {
 	for range 2 { // as many as there were
 		e.add(e.exchange(conform.Discover, 404, "/"), assessment("c1", "red"))
 	}
-	b.Do("wait for the new run", chromedp.WaitReady(chromedp.CSS("a.step.bad")))
+	b.Eventually(`document.querySelector("a.step.bad")`)
 	if n := count(b, "a.step"); n != 1 {
 		t.Errorf("%d cards in the new run", n)
 	}
@@ -123,7 +123,7 @@ func TestPagesWithoutScripts(t *testing.T) {
 	}
 
 	b.Open(e.page("faults"))
-	b.Do("unfold", chromedp.Click(chromedp.CSS("summary")))
+	b.Do("unfold", chromium.Click("summary"))
 	b.Press(`button[aria-label="Choose tls-expired"]`)
 	if s, _ := e.Session(sessionID); len(s.Faults) != 1 || s.Faults[0] != "tls-expired" {
 		t.Errorf("faults %q after the button", s.Faults)

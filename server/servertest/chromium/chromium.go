@@ -25,6 +25,9 @@ type Browser struct {
 // patience is how long a test waits for what must come, on a busy machine too.
 const patience = 2 * time.Minute
 
+// pause is how long it waits before it looks again.
+const pause = 20 * time.Millisecond
+
 // Start starts a Chromium that finds hosts (host:port) at the addresses given and
 // no others, and accepts every certificate. It ends with the test.
 func Start(tb testing.TB, hosts map[string]string) *Browser {
@@ -167,7 +170,7 @@ func (b *Browser) Open(url string) int64 {
 // leads.
 func (b *Browser) Press(selector string) (status int64) {
 	b.tb.Helper()
-	return b.Load("press "+selector, chromedp.Click(chromedp.CSS(selector)))
+	return b.Load("press "+selector, Click(selector))
 }
 
 // Fill writes a text into the field of a CSS selector.
@@ -175,8 +178,8 @@ func (b *Browser) Fill(selector, text string) {
 	b.tb.Helper()
 	b.Do(
 		"fill "+selector,
-		chromedp.Clear(chromedp.CSS(selector)),
-		chromedp.SendKeys(chromedp.CSS(selector), text),
+		empty(selector),
+		chromedp.KeyEvent(text),
 	)
 }
 
@@ -196,20 +199,34 @@ func (b *Browser) Text() string {
 	)
 }
 
-// Eventually waits until a script's expression is true on the page.
+// Eventually waits until a script's expression is true on the page, which may be
+// loaded again meanwhile: that ends the script that waits, so it is started anew.
 func (b *Browser) Eventually(expression string) {
 	b.tb.Helper()
-	Get(
-		b,
-		"wait for "+expression,
-		chromedp.Evaluate[bool](
-			`new Promise(done => {
-				const look = () => (`+expression+`) ? done(true) : requestAnimationFrame(look);
-				look();
-			})`,
-			chromedp.EvalAwaitPromise,
-		),
+	wait := chromedp.Evaluate[bool](
+		`new Promise(done => {
+			const look = () => (`+expression+`) ? done(true) : requestAnimationFrame(look);
+			look();
+		})`,
+		chromedp.EvalAwaitPromise,
 	)
+	err := b.within(func(ctx context.Context) error {
+		for {
+			_, err := chromedp.Run(ctx, wait)
+			if err == nil {
+				return nil
+			}
+
+			select {
+			case <-ctx.Done():
+				return err
+			case <-time.After(pause):
+			}
+		}
+	})
+	if err != nil {
+		b.tb.Fatalf("wait for %s: %v\n%s", expression, err, b.state())
+	}
 }
 
 // WithoutScripts has the browser run no script of a page.
