@@ -386,7 +386,7 @@ func TestRefusals(t *testing.T) {
 		{"page of another client", "GET", next, everything + "; client=c2", 410, "", ""},
 		{"page without a token", "GET", next, "", 401, "", ""},
 		{"page of another type", "GET", strings.Replace(next, "Observation", "Patient", 1), everything, 410, "", ""},
-		{"damaged page", "GET", next[:len(next)-2] + "AA", everything, 410, "", ""},
+		{"damaged page", "GET", next[:len(next)-4] + "AAAA", everything, 410, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.t = t

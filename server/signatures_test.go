@@ -277,7 +277,7 @@ func TestSignatureFormRefused(t *testing.T) {
 		"no canon":     {header(`"canon"`, `"canno"`), "jws.signature"},
 		"canon number": {header(`"canon":"`+string(signature.Static)+`"`, `"canon":1`), "signature.canon"},
 		"other header": {header(`{`, `{"x":1,`), "jws.signature"},
-		"bit":          {good[:len(good)-2] + "AA", "jws.signature"},
+		"bit":          {good[:len(good)-4] + "AAAA", "jws.signature"},
 	} {
 		element := signature.AppendElement(nil, row.jws, signerURI, time.Now().UTC().Format(time.RFC3339))
 		c.refused(t, name, signedProvenance(ref, string(element)), row.check)
