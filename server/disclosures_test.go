@@ -52,6 +52,7 @@ func aPatient(t *testing.T, s *servertest.Session) string {
 //
 // Covers: FS-412
 func TestDisclosuresOfAPatient(t *testing.T) {
+	day := time.Now().UTC().Format(time.DateOnly)
 	d, reader := auditor(t)
 	one := d.Session(d.A, d.Client(d.A, "https://client.test/one"), "system/Patient.rs system/AuditEvent.rs")
 	two := d.Session(d.B, d.Client(d.B, "https://client.test/two"), "system/Patient.rs")
@@ -87,13 +88,13 @@ func TestDisclosuresOfAPatient(t *testing.T) {
 		t.Errorf("the next page: %+v", second)
 	}
 
-	day := time.Now().UTC().Format(time.DateOnly)
+	last := time.Now().UTC().Format(time.DateOnly)
 	for query, want := range map[string]int{
-		"?start=" + day:                2,
-		"?end=" + day:                  2,
-		"?end=2020-01-01":              0,
-		"?start=2020-01-01&end=" + day: 2,
-		"?start=" + day + "T00:00:00Z": 2,
+		"?start=" + day:                 2,
+		"?end=" + last:                  2,
+		"?end=2020-01-01":               0,
+		"?start=2020-01-01&end=" + last: 2,
+		"?start=" + day + "T00:00:00Z":  2,
 	} {
 		if got := accountOf(t, reader, path+query).Total; got != want {
 			t.Errorf("%s: %d", query, got)

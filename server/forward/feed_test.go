@@ -202,8 +202,8 @@ func TestFeedWaitsAsAsked(t *testing.T) {
 		{"seconds", "2000", 2000 * time.Second, 2001 * time.Second},
 		{"date", time.Now().Add(45 * time.Minute).UTC().Format(http.TimeFormat), 40 * time.Minute, 46 * time.Minute},
 		{"for ever", "2000000000", time.Hour, time.Hour + time.Second},
-		{"words", "soon", 0, time.Second},
-		{"absent", "", 0, time.Second},
+		{"words", "soon", time.Minute / 2, time.Minute},
+		{"absent", "", time.Minute / 2, time.Minute},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			e, m := newEnv(t), records(2)
@@ -217,6 +217,7 @@ func TestFeedWaitsAsAsked(t *testing.T) {
 			began := time.Now()
 			f := e.run(m, e.feed(p.start(e)), func(c *forward.Config) {
 				c.Now = func() time.Time { return began }
+				c.Pause = time.Minute // no second refusal before the first is seen
 			})
 			e.Eventually("it is refused", func() bool { return f.State().Failures > 0 })
 			if wait := f.State().Next.Sub(began); wait < row.least || wait > row.most {

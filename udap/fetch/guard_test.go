@@ -43,7 +43,7 @@ func TestPrivatePlacesAreNeverDialled(t *testing.T) {
 	allowed := newListServer(t, bytesOf(ca.list(t, 1, epoch, time.Hour)))
 	s := newSource(t, newClock(), Config{
 		Allow:   []string{allowed.URL, "https://127.0.0.1:" + c.port(), "http://localhost:1"},
-		Resolve: resolve, Timeout: time.Second,
+		Resolve: resolve,
 	})
 
 	for _, u := range []string{
