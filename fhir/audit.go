@@ -518,6 +518,12 @@ func ofPatients(rec trail.Record, patients []string) []trail.Record {
 // ofResources returns records that have one patient each, and the resources about
 // this patient; then one of the resources about none.
 func ofResources(rec trail.Record, touched []touched) []trail.Record {
+	if len(touched) == 1 && len(touched[0].patients) < 2 { // as most have
+		rec.Patients = touched[0].patients
+		rec.Touched = []trail.Version{touched[0].Version}
+		return []trail.Record{rec}
+	}
+
 	var all []trail.Record
 	var patients []string
 	of := map[string][]trail.Version{}

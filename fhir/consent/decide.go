@@ -92,9 +92,9 @@ type Decider struct {
 	Now    time.Time
 	Store  Store
 
-	inForce map[string][]*Consent
+	inForce few[[]*Consent]
 	actors  map[actor]certainty
-	settled map[string]Answer // by patient: the answers about Access that no resource changes
+	settled few[Answer] // the answers about Access that no resource changes
 }
 
 // Answer is what was decided, and by what.
@@ -178,7 +178,7 @@ func (d *Decider) ofPatient(
 func (d *Decider) byAction(
 	ctx context.Context, patient string, all []*Consent, r *Resource, action Action,
 ) (Answer, error) {
-	if a, known := d.settled[patient]; known && action == Access {
+	if a, known := d.settled.get(patient); known && action == Access {
 		return a, nil
 	}
 
@@ -192,10 +192,7 @@ func (d *Decider) byAction(
 		return Answer{}, q.err
 	}
 	if action == Access && !q.looked {
-		if d.settled == nil {
-			d.settled = map[string]Answer{}
-		}
-		d.settled[patient] = a
+		d.settled.set(patient, a)
 	}
 	return a, nil
 }
@@ -255,7 +252,7 @@ func (d *Decider) byDefault(patient string) Answer {
 // consents returns the Consents of a patient that count, those that are superseded
 // left out.
 func (d *Decider) consents(ctx context.Context, patient string) ([]*Consent, error) {
-	if all, known := d.inForce[patient]; known {
+	if all, known := d.inForce.get(patient); known {
 		return all, nil
 	}
 
@@ -267,10 +264,7 @@ func (d *Decider) consents(ctx context.Context, patient string) ([]*Consent, err
 		all = latest(all)
 	}
 
-	if d.inForce == nil {
-		d.inForce = map[string][]*Consent{}
-	}
-	d.inForce[patient] = all
+	d.inForce.set(patient, all)
 	return all, nil
 }
 

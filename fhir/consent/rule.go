@@ -69,7 +69,7 @@ func (r *Rule) Decide(
 		}
 	}
 
-	if p&^(scope.Read|scope.Search) == 0 && len(r.decider.settled) > 0 { // one of many
+	if p&^(scope.Read|scope.Search) == 0 && r.decider.settled.any { // one of many
 		if idle, err := r.isIdle(ctx, src); err != nil || idle {
 			return d, err
 		}
@@ -100,14 +100,14 @@ func (r *Rule) permits(typ, id string, terms search.Terms) (all, expressly bool)
 	}
 
 	all = true
-	settled := r.decider.settled
+	settled := &r.decider.settled
 	if typ == "Patient" {
-		a := settled[id]
+		a, _ := settled.get(id)
 		all = a.Outcome == Permit
 		expressly = a.Consent != ""
 	}
 	search.Patients(typ, terms, func(patient []byte) {
-		a := settled[string(patient)]
+		a := settled.of(patient)
 		all = all && a.Outcome == Permit
 		expressly = expressly || a.Consent != ""
 	})
@@ -157,7 +157,7 @@ func (r *Rule) follow(src access.Source) {
 		return
 	}
 
-	var inForce map[string][]*Consent
+	var inForce few[[]*Consent]
 	if same := src.Consents(); same == nil || same != r.consents {
 		r.known = false
 		r.consents = same

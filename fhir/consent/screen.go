@@ -92,7 +92,7 @@ func (r *Rule) prepare(ctx context.Context, src access.Source, all []access.Reso
 	asked := map[string]bool{}
 	for _, v := range all {
 		for _, patient := range patients(v.Type, v.ID, v.Terms) {
-			if _, known := r.decider.inForce[patient]; !known && !asked[patient] {
+			if _, known := r.decider.inForce.get(patient); !known && !asked[patient] {
 				asked[patient] = true
 				clauses = append(clauses, consentsOf(patient))
 			}

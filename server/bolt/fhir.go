@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/bbolt"
 
@@ -24,6 +25,7 @@ type FHIR struct {
 	commits *shared.Committer[*state]
 	health  *health
 	closing sync.Once
+	changed atomic.Pointer[lastChange] // of the state that was asked last
 }
 
 var fhirSchema = Schema{

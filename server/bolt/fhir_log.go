@@ -37,13 +37,42 @@ func (s *state) Changes(
 	}
 }
 
-// LastChange implements fhir.Dated. A log that is damaged is a matter of those who
-// read it.
+// lastChange is the number of the last change of a type in a committed state.
+type lastChange struct {
+	commit int // the number of its transaction, which no other committed state has
+	typ    string
+	number uint64
+}
+
+// LastChange implements fhir.Dated. Requests between two commits see the same state,
+// and the number is looked up once in it.
 func (s *state) LastChange(_ context.Context, typ string) (number uint64, log any) {
+	if s.tx.Writable() {
+		return readLastChange(s, typ), nil
+	}
+
+	commit := s.tx.ID()
+	if last := s.last.Load(); last != nil && last.commit == commit && last.typ == typ {
+		return last.number, nil
+	}
+
+	number = readLastChange(s, typ)
+	s.last.Store(&lastChange{
+		commit: commit,
+		typ:    typ,
+		number: number,
+	})
+
+	return number, nil
+}
+
+// readLastChange reads the last change in the log of a type. A log that is damaged is a
+// matter of those who read it.
+func readLastChange(s *state, typ string) uint64 {
 	logs := s.in(logTable)
 	b := logs.Bucket.Bucket([]byte(typ))
 	if b == nil {
-		return 0, nil
+		return 0
 	}
 
 	h := head{
@@ -51,9 +80,10 @@ func (s *state) LastChange(_ context.Context, typ string) (number uint64, log an
 		log:    table{logs.within([]byte(typ)), b, s},
 	}
 	if err := h.seek(0); err != nil {
-		return 0, nil
+		return 0
 	}
-	return h.seq, nil
+
+	return h.seq
 }
 
 // head is the next change of one type's log, going back.
@@ -189,6 +219,7 @@ func (s *auditLog) logRecords(first, n uint64) error {
 	if err != nil {
 		return err
 	}
+
 	logs := s.in(logTable)
 	seq := logs.Sequence() + 1
 	row := binary.BigEndian.AppendUint64(

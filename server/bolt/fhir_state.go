@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"go.etcd.io/bbolt"
 
@@ -18,6 +19,7 @@ import (
 type state struct {
 	tx     *bbolt.Tx
 	health *health
+	last   *atomic.Pointer[lastChange] // of the file
 	tables [tables]table
 
 	logs  map[string]*table       // of log, those that were needed
@@ -42,6 +44,7 @@ func (s *FHIR) newState(tx *bbolt.Tx) *state {
 	st := &state{
 		tx:     tx,
 		health: s.health,
+		last:   &s.changed,
 	}
 	st.audit.state = st
 	return st
