@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
@@ -91,9 +90,8 @@ func (b *Browser) Do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// within runs f with a deadline, and again when a page took the place of the one whose
-// nodes f had found. chromedp ties the browser to the first context that it is used
-// with, so that one has none.
+// within runs f with a deadline. chromedp ties the browser to the first context that
+// it is used with, so that one has none.
 func (b *Browser) within(f func(context.Context) error) error {
 	if c := chromedp.FromContext(b.ctx); c == nil || c.Target == nil {
 		return f(b.ctx)
@@ -101,19 +99,7 @@ func (b *Browser) within(f func(context.Context) error) error {
 
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	for {
-		err := f(ctx)
-		if !isStale(err) || ctx.Err() != nil {
-			return err
-		}
-	}
-}
-
-// isStale reports whether a step did nothing because the node that it had found is of
-// a document that the browser has left.
-func isStale(err error) bool {
-	var failure *cdproto.Error
-	return errors.As(err, &failure) && strings.Contains(failure.Message, "given id")
+	return f(ctx)
 }
 
 // state describes the page that is open, for a test that fails.
