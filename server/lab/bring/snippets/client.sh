@@ -47,7 +47,7 @@ register=$(member registration_endpoint <<<"$claims")
 token=$(member token_endpoint <<<"$claims")
 
 # A JWT that the client signs: RS256, with the certificate chain, leaf first.
-x5c=$(awk '/BEGIN/ { c = "" } !/-----/ { c = c $0 } /END/ { printf "%s\"%s\"", s, c; s = "," }' client.pem)
+x5c=$(awk '/^-----BEGIN/ { c = "" } !/-----/ { c = c $0 } /^-----END/ { printf "%s\"%s\"", s, c; s = "," }' client.pem)
 sign() {
   local text
   text=$(printf '{"alg":"RS256","x5c":[%s]}' "$x5c" | base64url).$(printf '%s' "$1" | base64url)
