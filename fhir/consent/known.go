@@ -32,9 +32,13 @@ type Dated interface {
 const (
 	maxKnown     = maxLooked
 	maxKnownSize = 16 << 20
-	maxFollowed  = 8 * maxKnown
+	maxFollowed  = maxKnown
 	maxForms     = 64
 )
+
+// retryAfter is after how many changes of Consents a store that had too many is looked at
+// again.
+const retryAfter = 64
 
 // known has all Consents of a store, compiled, as they are after one change of a
 // Consent. A state of the store after another change does not use it. So most requests
@@ -43,7 +47,8 @@ type known struct {
 	mu        sync.Mutex // guards all below
 	log       any        // that at is a number of
 	at        uint64     // number of the change; 0: nothing is known yet
-	over      bool       // there were more than are kept: nothing is known any more
+	over      bool       // at some change there were more than are kept: nothing is known
+	missed    int        // changes from that one to at
 	following bool       // somebody reads the changes since
 
 	active  int // how many are
@@ -114,11 +119,12 @@ func (s *store) knows(ctx context.Context) (*known, bool) {
 	k.mu.Lock()
 	if k.log != s.log {
 		k.log = s.log
+		k.at = 0
 		k.over = false
 		k.forget()
 	}
 
-	if k.at < s.number && !k.over && !k.following && s.src.State() != nil {
+	if k.at < s.number && !k.following && s.src.State() != nil {
 		k.follow(ctx, s, dated)
 	}
 	if k.log != s.log || k.at != s.number || k.over {
@@ -135,28 +141,38 @@ func (s *store) areKnown(ctx context.Context) bool {
 	return known
 }
 
-// follow brings what is known to a committed state, by the changes since. The mutex is
-// held, but not while it reads: others do without meanwhile. If that fails, what was
-// known remains.
-func (k *known) follow(ctx context.Context, s *store, dated Dated) {
-	if k.at == 0 {
-		k.forget()
-	}
+// news is what makes what is known that of a later state.
+type news struct {
+	whole  bool // all is in it: what was known is replaced
+	over   bool // there are more Consents than are kept
+	missed int  // since there were
+	all    []*standing
+}
 
-	from := k.at
-	all, over, err := k.unlocked(func() ([]*standing, bool, error) {
-		return s.changed(ctx, dated, from)
+// follow brings what is known to a committed state. The mutex is held, but not while it
+// reads: others do without meanwhile. If that fails, what was known remains.
+func (k *known) follow(ctx context.Context, s *store, dated Dated) {
+	from, over, missed := k.at, k.over, k.missed
+	n, err := k.unlocked(func() (news, error) {
+		if over {
+			return s.again(ctx, dated, from, missed)
+		}
+		return s.since(ctx, dated, from)
 	})
 	if err != nil || k.log != s.log || k.at != from {
 		return
 	}
 
-	for _, c := range all {
+	if n.whole || n.over {
+		k.forget()
+	}
+	for _, c := range n.all {
 		k.put(c)
 	}
 
 	k.at = s.number
-	k.over = over || len(k.docs) > maxKnown || k.size > maxKnownSize
+	k.over = n.over || len(k.docs) > maxKnown || k.size > maxKnownSize
+	k.missed = n.missed
 	if k.over {
 		k.forget()
 	}
@@ -164,7 +180,7 @@ func (k *known) follow(ctx context.Context, s *store, dated Dated) {
 
 // unlocked calls f without the mutex, while nobody else follows. A store that cannot be
 // read may panic: then the mutex is not held.
-func (k *known) unlocked(f func() ([]*standing, bool, error)) (all []*standing, over bool, err error) {
+func (k *known) unlocked(f func() (news, error)) (n news, err error) {
 	k.following = true
 	k.mu.Unlock()
 	ended := false
@@ -176,42 +192,97 @@ func (k *known) unlocked(f func() ([]*standing, bool, error)) (all []*standing, 
 		}
 	}()
 
-	all, over, err = f()
+	n, err = f()
 	ended = true
-	return all, over, err
+	return n, err
 }
 
-// changed returns the Consents that were changed after a number. over reports that there
-// are more than are kept.
+// again returns all Consents of a store that had too many, once enough of them
+// have changed since.
+func (s *store) again(ctx context.Context, dated Dated, after uint64, missed int) (news, error) {
+	_, n, err := s.changed(ctx, dated, after, retryAfter-missed)
+	if err != nil {
+		return news{}, err
+	}
+	if missed += n; missed < retryAfter {
+		return news{
+			over:   true,
+			missed: missed,
+		}, nil
+	}
+
+	return s.whole(ctx)
+}
+
+// since returns the Consents that were changed after a number; all, where that is less
+// work.
+func (s *store) since(ctx context.Context, dated Dated, after uint64) (news, error) {
+	if after == 0 {
+		return s.whole(ctx)
+	}
+
+	docs, n, err := s.changed(ctx, dated, after, maxFollowed)
+	if err != nil {
+		return news{}, err
+	}
+	if n == maxFollowed {
+		return s.whole(ctx)
+	}
+
+	return s.read(ctx, docs)
+}
+
+// changed returns which Consents were changed after a number, by up to so many changes.
 func (s *store) changed(
-	ctx context.Context, dated Dated, after uint64,
-) (all []*standing, over bool, err error) {
-	changed := map[uint64]bool{}
-	n := 0
+	ctx context.Context, dated Dated, after uint64, most int,
+) (docs map[uint64]bool, n int, err error) {
+	docs = map[uint64]bool{}
 	err = dated.Changes(ctx, "Consent", 0, func(at, doc, _ uint64) bool {
 		if at <= after {
 			return false
 		}
-		changed[doc] = true
+		docs[doc] = true
 		n++
-		return n <= maxFollowed
+		return n < most
 	})
-	if err != nil || n > maxFollowed {
-		return nil, true, err
+	return docs, n, err
+}
+
+// whole returns all Consents.
+func (s *store) whole(ctx context.Context) (n news, err error) {
+	docs := map[uint64]bool{}
+	err = s.src.Having(ctx, allConsents(), func(doc uint64) bool {
+		docs[doc] = true
+		return len(docs) <= maxKnown
+	})
+	if err != nil {
+		return news{}, err
+	}
+	if len(docs) > maxKnown {
+		return news{over: true}, nil
 	}
 
+	n, err = s.read(ctx, docs)
+	n.whole = true
+	return n, err
+}
+
+// read returns Consents as they are.
+func (s *store) read(ctx context.Context, docs map[uint64]bool) (n news, err error) {
 	size := 0
-	docs := slices.Sorted(maps.Keys(changed))
-	readErr := s.src.Resources(ctx, docs, func(v access.Resource) bool {
+	sorted := slices.Sorted(maps.Keys(docs))
+	readErr := s.src.Resources(ctx, sorted, func(v access.Resource) bool {
 		var c *standing
 		if c, err = s.standing(v); err != nil {
 			return false
 		}
-		all = append(all, c)
+		n.all = append(n.all, c)
 		size += c.size
 		return size <= maxKnownSize
 	})
-	return all, size > maxKnownSize, cmp.Or(err, readErr)
+
+	n.over = size > maxKnownSize
+	return n, cmp.Or(err, readErr)
 }
 
 // standing returns the current version of a Consent.
@@ -231,13 +302,13 @@ func (s *store) standing(v access.Resource) (c *standing, err error) {
 			c.patients = append(c.patients, string(id))
 		}
 	})
+
 	c.compiled, err = s.compiled(v)
 	return c, err
 }
 
 // forget empties what is known.
 func (k *known) forget() {
-	k.at = 0
 	k.active = 0
 	k.size = 0
 	k.docs = map[uint64]*standing{}

@@ -208,13 +208,21 @@ func (r *Rule) isIdle(ctx context.Context, src access.Source) (bool, error) {
 }
 
 // activeConsents is the clause of the Consents that are active.
-var activeConsents = sync.OnceValue(func() search.Clause {
-	c, err := new(search.Parser).Plain("Consent", "status", "active")
+var activeConsents = sync.OnceValue(func() search.Clause { return withStatus("active") })
+
+// allConsents is the clause of all Consents: each has a status, one of those of R4.
+var allConsents = sync.OnceValue(func() search.Clause {
+	return withStatus("draft,proposed,active,rejected,inactive,entered-in-error")
+})
+
+// withStatus is the clause of the Consents with one of some statuses.
+func withStatus(list string) search.Clause {
+	c, err := new(search.Parser).Plain("Consent", "status", list)
 	if err != nil {
 		panic(err) // R4's Consent has the parameter
 	}
 	return c
-})
+}
 
 // about decides about one version of a resource. Its body is read when a provision
 // asks for it; the terms of a version that has none are extracted.
