@@ -279,7 +279,7 @@ var table = []row{
 			"udap", "udap/trace", "udap/fetch", "fhir", "fhir/search", "fhir/trail", "fhir/async",
 			"server/oauth", "server/audit", "server/people", "server/tiered", "server/shared",
 			"server/packed", "server/carry",
-			"server/oauth/stored", "server/postgres/reach",
+			"server/oauth/stored", "server/postgres/reach", "server/postgres/flow",
 		},
 		others: []string{pgx, strict},
 		less:   []string{"encoding/json", "net/http"},
@@ -290,6 +290,12 @@ var table = []row{
 		less:   []string{"net", "os", "encoding/json"},
 	},
 	{
+		room:   "server/postgres/flow",
+		reason: "connections that end when the way to the server is lost silently",
+		others: []string{"golang.org/x/sys"},
+		less:   []string{"net/http", "os", "encoding/json"},
+	},
+	{
 		room:   "server/postgres/local",
 		reason: "run a PostgreSQL server of one's own",
 		less:   []string{"net/http", "encoding/json"},
@@ -298,7 +304,7 @@ var table = []row{
 		room:   "server/postgres/postgrestest",
 		reason: "empty databases for tests",
 		ours:   []string{"server/postgres", "server/postgres/local"},
-		others: []string{pgx},
+		others: []string{pgx, "golang.org/x/sys"},
 	},
 	{
 		room:   "server/carry",

@@ -112,6 +112,7 @@ func (c Config) parse(schema string) (*pgxpool.Config, error) {
 		}
 	}
 	settings.ConnConfig.RuntimeParams["search_path"] = schema
+	settings.ConnConfig.DialFunc = unbounded()
 	settings.ConnConfig.ConnectTimeout = connectTimeout / time.Duration(len(hostsOf(settings.ConnConfig)))
 	settings.MaxConns = int32(c.Connections)
 	if c.Connections == 0 {

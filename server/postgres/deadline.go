@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"fhirdest.example/server/postgres/flow"
 	"fhirdest.example/server/postgres/reach"
 )
 
@@ -67,8 +68,9 @@ func newPool(
 	return pool, nil
 }
 
-// unbounded is the dialing of connections that wait for what may never come.
-func unbounded() pgconn.DialFunc { return new(net.Dialer).DialContext }
+// unbounded is the dialing of connections that wait for what may never come. They end
+// when the way to the server is lost.
+func unbounded() pgconn.DialFunc { return flow.Dialer().DialContext }
 
 // connections are those of a pool.
 type connections struct {
