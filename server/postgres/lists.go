@@ -95,11 +95,7 @@ func (t *Trust) listen(ctx context.Context, stored func(name string)) {
 	if err != nil {
 		return // the next attempt follows
 	}
-	defer func() {
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(ending) // nothing depends on it
-	}()
+	defer hangUp(conn)
 
 	if _, err := conn.Exec(ctx, "listen "+listsChannel); err != nil {
 		return

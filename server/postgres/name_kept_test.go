@@ -8,6 +8,29 @@ import (
 	"fhirdest.example/server/postgres/postgrestest"
 )
 
+// east is a destination of that name on a database.
+func east(at string) postgres.Config {
+	return postgres.Config{
+		URL:  at,
+		Name: "east",
+	}
+}
+
+// appear has it run until the end of the test.
+func appear(t *testing.T, at string) *postgres.Presence {
+	t.Helper()
+	p, err := postgres.Appear(t.Context(), east(at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
 // A destination whose connection is lost silently has its name on another one at once,
 // though the server still has the former session.
 func TestNameIsKeptAfterSilentCut(t *testing.T) {
@@ -15,14 +38,7 @@ func TestNameIsKeptAfterSilentCut(t *testing.T) {
 	at := postgrestest.New(t)
 	c, through := postgrestest.NewCutter(t, at)
 	conn := connect(t, at)
-	presence, err := postgres.Appear(t.Context(), postgres.Config{
-		URL:  through,
-		Name: "east",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer presence.Close()
+	presence := appear(t, through)
 
 	session := func() (pid int) {
 		t.Helper()
@@ -44,10 +60,7 @@ func TestNameIsKeptAfterSilentCut(t *testing.T) {
 	if now := session(); now == former {
 		t.Error("the session that was lost still has the name")
 	}
-	if _, err := postgres.Appear(t.Context(), postgres.Config{
-		URL:  at,
-		Name: "east",
-	}); !errors.Is(err, postgres.ErrNameTaken) {
+	if _, err := postgres.Appear(t.Context(), east(at)); !errors.Is(err, postgres.ErrNameTaken) {
 		t.Errorf("a second destination of the name: %v", err)
 	}
 }
@@ -58,28 +71,13 @@ func TestNameIsLostAfterSilentCut(t *testing.T) {
 	t.Parallel() // most of it waits
 	at := postgrestest.New(t)
 	c, through := postgrestest.NewCutter(t, at)
-	presence, err := postgres.Appear(t.Context(), postgres.Config{
-		URL:  through,
-		Name: "east",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer presence.Close()
-
+	presence := appear(t, through)
 	c.Silence()
 	if _, err := connect(t, at).Exec(t.Context(), `select pg_terminate_backend(pid, 5000) from pg_stat_activity
 		where application_name = 'destination east' and datname = current_database()`); err != nil {
 		t.Fatal(err)
 	}
-	other, err := postgres.Appear(t.Context(), postgres.Config{
-		URL:  at,
-		Name: "east",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
+	other := appear(t, at)
 
 	if err := presence.Keep(t.Context()); !errors.Is(err, postgres.ErrNameTaken) {
 		t.Errorf("the one that was cut off: %v", err)

@@ -169,13 +169,18 @@ func (s *server) Close() {
 }
 
 func (s *server) close() {
-	if s.conn == nil {
+	hangUp(s.conn)
+	s.conn = nil
+}
+
+// hangUp ends a connection, which may be lost; nil: there is none.
+func hangUp(conn *pgx.Conn) {
+	if conn == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = s.conn.Close(ctx) // it may be lost
-	s.conn = nil
+	_ = conn.Close(ctx) // the server ends the session of one that is lost
 }
 
 // look finds out whether the database accepts writes, and how our clock and the

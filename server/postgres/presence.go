@@ -256,12 +256,7 @@ func (p *Presence) answers(ctx context.Context) bool {
 
 // drop gives the connection up.
 func (p *Presence) drop() {
-	if p.conn == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = p.conn.Close(ctx) // it may be lost
+	hangUp(p.conn)
 	p.conn = nil
 }
 
