@@ -19,6 +19,16 @@ type effect struct {
 	before, after int
 }
 
+// refuses is the effect of a change after which what was answered is not authorized.
+func refuses(change func(), probe func() int) effect {
+	return effect{
+		change: change,
+		probe:  probe,
+		before: http.StatusOK,
+		after:  http.StatusUnauthorized,
+	}
+}
+
 // changes are what is in force at the other destination on its next request. They
 // begin with a client and a person of their own.
 var changes = []struct {
@@ -91,22 +101,12 @@ func registrationForLess(d *destinations, uri string, at, other *servertest.Dest
 	a := d.app(uri)
 	less := a.reg
 	less.Scope = "system/Observation.rs"
-	return effect{
-		change: func() { a.register(at, less) },
-		probe:  reading(other, "Patient", a.token(at)),
-		before: http.StatusOK,
-		after:  http.StatusUnauthorized,
-	}
+	return refuses(func() { a.register(at, less) }, reading(other, "Patient", a.token(at)))
 }
 
 func cancellationForTokens(d *destinations, uri string, at, other *servertest.Destination) effect {
 	a := d.app(uri)
-	return effect{
-		change: func() { a.cancel(at) },
-		probe:  reading(other, "Patient", a.token(other)),
-		before: http.StatusOK,
-		after:  http.StatusUnauthorized,
-	}
+	return refuses(func() { a.cancel(at) }, reading(other, "Patient", a.token(other)))
 }
 
 func cancellationForRequests(d *destinations, uri string, at, other *servertest.Destination) effect {
@@ -133,23 +133,13 @@ func newRegistration(d *destinations, uri string, at, other *servertest.Destinat
 func revokedToken(d *destinations, uri string, at, other *servertest.Destination) effect {
 	a := d.app(uri)
 	token := a.token(other)
-	return effect{
-		change: func() { a.revoke(at, token) },
-		probe:  reading(other, "Patient", token),
-		before: http.StatusOK,
-		after:  http.StatusUnauthorized,
-	}
+	return refuses(func() { a.revoke(at, token) }, reading(other, "Patient", token))
 }
 
 func revokedRefresh(d *destinations, uri string, at, other *servertest.Destination) effect {
 	a := d.forPeople(uri)
 	token := a.granted(d.browser(other))
-	return effect{
-		change: func() { a.revoke(at, token.Refresh) },
-		probe:  reading(other, "Observation", token.Access),
-		before: http.StatusOK,
-		after:  http.StatusUnauthorized,
-	}
+	return refuses(func() { a.revoke(at, token.Refresh) }, reading(other, "Observation", token.Access))
 }
 
 func spentAssertion(d *destinations, uri string, at, other *servertest.Destination) effect {
@@ -215,12 +205,7 @@ func withdrawn(d *destinations, uri string, at, other *servertest.Destination) (
 
 func withdrawnForTokens(d *destinations, uri string, at, other *servertest.Destination) effect {
 	_, access, _, change := withdrawn(d, uri, at, other)
-	return effect{
-		change: change,
-		probe:  reading(other, "Observation", access),
-		before: http.StatusOK,
-		after:  http.StatusUnauthorized,
-	}
+	return refuses(change, reading(other, "Observation", access))
 }
 
 func withdrawnForRefresh(d *destinations, uri string, at, other *servertest.Destination) effect {
@@ -312,6 +297,16 @@ func own(uri string) string {
 	return "p-" + strings.TrimSuffix(strings.TrimPrefix(uri, "https://"), ".test/app")
 }
 
+// recorded is a patient of a row, whom one destination has stored, with a token and a
+// probe that reads the patient at it.
+func recorded(d *destinations, uri string, at, other *servertest.Destination) (token, id string, probe func() int) {
+	d.t.Helper()
+	id = own(uri)
+	token = d.app(uri).token(at)
+	put(d.t, other, token, "Patient/"+id, patient(id, ""))
+	return token, id, reading(other, "Patient/"+id, token)
+}
+
 func resource(d *destinations, uri string, at, other *servertest.Destination) effect {
 	token := d.app(uri).token(at)
 	return effect{
@@ -323,22 +318,20 @@ func resource(d *destinations, uri string, at, other *servertest.Destination) ef
 }
 
 func deletedResource(d *destinations, uri string, at, other *servertest.Destination) effect {
-	token := d.app(uri).token(at)
-	put(d.t, other, token, "Patient/"+own(uri), patient(own(uri), ""))
+	token, id, probe := recorded(d, uri, at, other)
 	return effect{
-		change: func() { at.Do("DELETE", "/acme/fhir/Patient/"+own(uri), nil, "Authorization", "Bearer "+token) },
-		probe:  reading(other, "Patient/"+own(uri), token),
+		change: func() { at.Do("DELETE", "/acme/fhir/Patient/"+id, nil, "Authorization", "Bearer "+token) },
+		probe:  probe,
 		before: http.StatusOK,
 		after:  http.StatusGone,
 	}
 }
 
 func labelled(d *destinations, uri string, at, other *servertest.Destination) effect {
-	token := d.app(uri).token(at)
-	put(d.t, other, token, "Patient/"+own(uri), patient(own(uri), ""))
+	token, id, probe := recorded(d, uri, at, other)
 	return effect{
-		change: func() { put(d.t, at, token, "Patient/"+own(uri), patient(own(uri), "R")) },
-		probe:  reading(other, "Patient/"+own(uri), token),
+		change: func() { put(d.t, at, token, "Patient/"+id, patient(id, "R")) },
+		probe:  probe,
 		before: http.StatusOK,
 		after:  http.StatusNotFound,
 	}
@@ -354,23 +347,21 @@ func consent(id, status string) string {
 }
 
 func consentDenies(d *destinations, uri string, at, other *servertest.Destination) effect {
-	token := d.app(uri).token(at)
-	put(d.t, other, token, "Patient/"+own(uri), patient(own(uri), ""))
+	token, id, probe := recorded(d, uri, at, other)
 	return effect{
-		change: func() { put(d.t, at, token, "Consent/"+own(uri), consent(own(uri), "active")) },
-		probe:  reading(other, "Patient/"+own(uri), token),
+		change: func() { put(d.t, at, token, "Consent/"+id, consent(id, "active")) },
+		probe:  probe,
 		before: http.StatusOK,
 		after:  http.StatusNotFound,
 	}
 }
 
 func consentInactive(d *destinations, uri string, at, other *servertest.Destination) effect {
-	token := d.app(uri).token(at)
-	put(d.t, other, token, "Patient/"+own(uri), patient(own(uri), ""))
-	put(d.t, other, token, "Consent/"+own(uri), consent(own(uri), "active"))
+	token, id, probe := recorded(d, uri, at, other)
+	put(d.t, other, token, "Consent/"+id, consent(id, "active"))
 	return effect{
-		change: func() { put(d.t, at, token, "Consent/"+own(uri), consent(own(uri), "inactive")) },
-		probe:  reading(other, "Patient/"+own(uri), token),
+		change: func() { put(d.t, at, token, "Consent/"+id, consent(id, "inactive")) },
+		probe:  probe,
 		before: http.StatusNotFound,
 		after:  http.StatusOK,
 	}
