@@ -87,16 +87,16 @@ func (a *away) calls() []call {
 	return append(all, a.fhirCalls()...)
 }
 
-// jwt returns a JWT that a client has signed.
-func (a *away) jwt(id *identity, claims string, values ...any) string {
-	a.t.Helper()
-	now := a.Now().Unix()
-	times := fmt.Sprintf(`"iat":%d,"exp":%d,"jti":%q`, now, now+300, rand.Text())
-	signed, err := udap.Sign(id.Key, id.Chain[:2], "", fmt.Appendf(nil, `{`+claims+`,`+times+`}`, values...))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return signed
+// registration is the body of one, with a new software statement.
+func registration(t *testing.T, d *servertest.Destination, id *identity) string {
+	t.Helper()
+	now := d.Now().Unix()
+	statement, err := udap.Sign(id.Key, id.Chain[:2], "", fmt.Appendf(nil, `{"iss":%q,"sub":%[1]q,"aud":%q,
+		"client_name":"HTEST client","grant_types":["client_credentials"],"contacts":["mailto:test@client.test"],
+		"token_endpoint_auth_method":"private_key_jwt","scope":"system/*.cruds","iat":%d,"exp":%d,"jti":%q}`,
+		id.uri, d.Issuer+"/register", now, now+300, rand.Text()))
+	must(t, err)
+	return fmt.Sprintf(`{"software_statement":%q,"udap":"1"}`, statement)
 }
 
 // form is a request of the client, authenticated, to an endpoint that needs a store.
@@ -145,14 +145,11 @@ func (a *away) oauthCalls(p string) []call {
 	get := call{method: "GET", target: p}
 	switch last := path.Base(p); last {
 	case "register":
-		statement := a.jwt(a.other, `"iss":%q,"sub":%[1]q,"aud":%q,"client_name":"HTEST client","grant_types":["client_credentials"],
-			"contacts":["mailto:test@client.test"],"token_endpoint_auth_method":"private_key_jwt","scope":"system/*.cruds"`,
-			a.other.uri, a.Issuer+"/register")
 		return []call{{
 			method: "POST",
 			target: p,
 			header: []string{"Content-Type", "application/json"},
-			body:   fmt.Sprintf(`{"software_statement":%q,"udap":"1"}`, statement),
+			body:   registration(a.t, a.Destination, a.other),
 			needs:  true,
 			format: `"error":`,
 		}}
