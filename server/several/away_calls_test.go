@@ -84,7 +84,53 @@ func (a *away) calls() []call {
 	}
 	all = append(all, call{method: "GET", target: "http://" + a.Health + "/health", free: true},
 		call{method: "GET", target: "http://" + a.Health + "/ready", needs: true})
-	return append(all, a.fhirCalls()...)
+	return slices.Concat(all, a.fhirCalls(), a.labCalls())
+}
+
+// labPages are the pages of a session of the lab and what programs get of it. Events are
+// left out: they do not end.
+var labPages = []string{
+	"", "requests", "rows", "faults", "client", "bring", "report",
+	"api/session", "api/exchanges", "api/faults", "api/report.json", "api/report.html", "api/report.xml",
+	"api/badge.svg",
+}
+
+// labCalls are requests for the pages of the lab, at the console and at the public site,
+// and to the site of a session. None of them needs the database.
+func (a *away) labCalls() []call {
+	id := a.lab.Session.ID + "/"
+	all := []call{
+		{method: "GET", target: a.Admin + "/lab/day", free: true},
+		{method: "GET", target: a.Admin + "/lab/api/sessions", free: true},
+		{method: "GET", target: a.lab.Session.Base + "/metadata", free: true},
+		{method: "GET", target: a.lab.Session.Base + "/.well-known/udap", free: true},
+		{method: "GET", target: a.lab.Session.Base + "/Patient", header: []string{"Authorization", "Bearer none"}, free: true},
+		{
+			method: "POST",
+			target: a.lab.Session.Issuer + "/token",
+			header: []string{"Content-Type", "application/x-www-form-urlencoded"},
+			body: authenticated(a.t, a.lab.Destination, a.client.Identity, "nobody", "/token",
+				url.Values{"grant_type": {"client_credentials"}}),
+			free: true,
+		},
+	}
+	for _, root := range []string{a.Admin + "/lab/", "/acme/lab/"} {
+		for _, page := range []string{"", "look.css", "board.css", "board.js"} {
+			all = append(all, call{
+				method: "GET",
+				target: root + page,
+				free:   true,
+			})
+		}
+		for _, page := range labPages {
+			all = append(all, call{
+				method: "GET",
+				target: root + id + page,
+				free:   true,
+			})
+		}
+	}
+	return all
 }
 
 // registration is the body of one, with a new software statement.

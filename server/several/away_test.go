@@ -16,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"fhirdest.example/server/lab"
 	"fhirdest.example/server/people/users"
 	"fhirdest.example/server/postgres"
 	"fhirdest.example/server/postgres/local"
@@ -34,6 +35,7 @@ type away struct {
 	client  *identity
 	other   *identity // one that registers
 	job     string    // id of a job that was begun
+	lab     *servertest.LabSession
 }
 
 // newAway starts a destination with everything that it can have, on a server of its own.
@@ -65,6 +67,7 @@ func newAway(t *testing.T) *away {
 		w.Config.Writable = true
 		w.Config.Users = "users.json"
 		w.Config.Admin.Health = "127.0.0.1:0"
+		servertest.Lab(w)
 		hash, err := users.Hash("secret of alice")
 		if err == nil {
 			err = users.Write(filepath.Join(w.Dir, "users.json"), []users.User{{
@@ -86,6 +89,7 @@ func newAway(t *testing.T) *away {
 		Identity: a.Client(a.A, "https://other.test/app"),
 		uri:      "https://other.test/app",
 	}
+	a.lab = a.OpenLab(lab.OpenRequest{Name: "away"})
 	a.session = a.Session(a.A, a.client.Identity, "system/*.cruds")
 	res, text := a.Get("/acme/fhir/Patient/$export", "Authorization", a.bearer(), "Prefer", "respond-async")
 	at := res.Header.Get("Content-Location")
