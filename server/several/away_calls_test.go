@@ -1,6 +1,7 @@
 package several_test
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -84,6 +85,9 @@ func (a *away) calls() []call {
 	}
 	all = append(all, call{method: "GET", target: "http://" + a.Health + "/health", free: true},
 		call{method: "GET", target: "http://" + a.Health + "/ready", needs: true})
+	if a.lab == nil {
+		return all // an identity provider has no FHIR service, either
+	}
 	return slices.Concat(all, a.fhirCalls(), a.labCalls())
 }
 
@@ -133,13 +137,20 @@ func (a *away) labCalls() []call {
 	return all
 }
 
+// Claims of a software statement: what a client registers for.
+const (
+	ofSystems = `"grant_types":["client_credentials"],"scope":"system/*.cruds"`
+	ofPeople  = `"grant_types":["authorization_code"],"response_types":["code"],"scope":"openid",
+		"redirect_uris":["` + callback + `"],"logo_uri":"https://client.test/logo.png"`
+)
+
 // registration is the body of one, with a new software statement.
-func registration(t *testing.T, d *servertest.Destination, id *identity) string {
+func registration(t *testing.T, d *servertest.Destination, id *identity, grants string) string {
 	t.Helper()
 	now := d.Now().Unix()
 	statement, err := udap.Sign(id.Key, id.Chain[:2], "", fmt.Appendf(nil, `{"iss":%q,"sub":%[1]q,"aud":%q,
-		"client_name":"HTEST client","grant_types":["client_credentials"],"contacts":["mailto:test@client.test"],
-		"token_endpoint_auth_method":"private_key_jwt","scope":"system/*.cruds","iat":%d,"exp":%d,"jti":%q}`,
+		"client_name":"HTEST client","contacts":["mailto:test@client.test"],
+		"token_endpoint_auth_method":"private_key_jwt","iat":%d,"exp":%d,"jti":%q,`+grants+`}`,
 		id.uri, d.Issuer+"/register", now, now+300, rand.Text()))
 	must(t, err)
 	return fmt.Sprintf(`{"software_statement":%q,"udap":"1"}`, statement)
@@ -150,10 +161,9 @@ func (a *away) form(endpoint string, fields url.Values) call {
 	a.t.Helper()
 	return call{
 		method: "POST",
-		target: "/acme/oauth/" + endpoint,
+		target: a.Issuer + "/" + endpoint,
 		header: []string{"Content-Type", "application/x-www-form-urlencoded"},
-		body: authenticated(a.t, a.Destination, a.client.Identity, a.session.Registered.ClientID, "/"+endpoint,
-			fields),
+		body:   authenticated(a.t, a.Destination, a.client.Identity, a.id, "/"+endpoint, fields),
 		needs:  true,
 		format: `"error":`,
 	}
@@ -181,6 +191,18 @@ func authenticated(
 	return form.Encode()
 }
 
+// registerCall is a registration of the other client.
+func (a *away) registerCall(target string) call {
+	return call{
+		method: "POST",
+		target: target,
+		header: []string{"Content-Type", "application/json"},
+		body:   registration(a.t, a.Destination, a.other, cmp.Or(a.grants, ofSystems)),
+		needs:  true,
+		format: `"error":`,
+	}
+}
+
 func (a *away) tokenCall() call {
 	return a.form("token", url.Values{"grant_type": {"client_credentials"}})
 }
@@ -191,30 +213,24 @@ func (a *away) oauthCalls(p string) []call {
 	get := call{method: "GET", target: p}
 	switch last := path.Base(p); last {
 	case "register":
-		return []call{{
-			method: "POST",
-			target: p,
-			header: []string{"Content-Type", "application/json"},
-			body:   registration(a.t, a.Destination, a.other),
-			needs:  true,
-			format: `"error":`,
-		}}
+		return []call{a.registerCall(p)}
 	case "token":
-		return []call{
-			a.tokenCall(),
-			a.form(last, url.Values{"grant_type": {"authorization_code"}, "code": {"none"}}),
-			a.form(last, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"none"}}),
+		all := []call{a.form(last, url.Values{"grant_type": {"authorization_code"}, "code": {"none"}})}
+		if a.access != "" {
+			all = append(all, a.tokenCall(),
+				a.form(last, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"none"}}))
 		}
+		return all
 	case "introspect", "revoke":
 		return []call{a.form(last, token)}
 	case "userinfo":
 		get.header = []string{"Authorization", a.bearer()}
-		get.needs = true
+		get.needs = a.access != "" // a token that can be none is not looked up
 	case "authorize":
-		get.target += "?" + url.Values{"client_id": {string(a.session.Registered.ClientID)}, "response_type": {"code"}}.Encode()
+		get.target += "?" + url.Values{"client_id": {string(a.id)}, "response_type": {"code"}}.Encode()
 		get.needs, get.format = true, "<html"
 	case "signin", "consent", "grants", "signout": // of people: see the tests of package people
-	case "jwks", "logo.png", "openid-configuration", "udap", "smart-configuration", "oauth", "fhir", "acme":
+	case "jwks", "logo.png", "openid-configuration", "udap", "smart-configuration", "oauth", "fhir", "acme", "idp":
 		get.free = true
 	default:
 		if !strings.HasSuffix(last, ".css") {

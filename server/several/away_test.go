@@ -1,6 +1,7 @@
 package several_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -14,38 +15,45 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/jackc/pgx/v5"
 
+	"fhirdest.example/certs"
 	"fhirdest.example/server/lab"
 	"fhirdest.example/server/people/users"
 	"fhirdest.example/server/postgres"
 	"fhirdest.example/server/postgres/local"
 	"fhirdest.example/server/postgres/postgrestest"
 	"fhirdest.example/server/servertest"
+	"fhirdest.example/udap/trace"
 )
 
 // away is a destination whose PostgreSQL can be had away in several ways.
 type away struct {
 	*servertest.Destination
-	t       *testing.T
-	dir     string
-	server  *local.Server
-	cutter  *postgrestest.Cutter
-	session *servertest.Session
-	client  *identity
-	other   *identity // one that registers
-	job     string    // id of a job that was begun
-	lab     *servertest.LabSession
+	t      *testing.T
+	dir    string
+	server *local.Server
+	cutter *postgrestest.Cutter
+	client *identity
+	other  *identity              // one that registers
+	grants string                 // what it registers for; empty: ofSystems
+	id     trace.ClientID         // of client
+	access string                 // a token of client; empty: it has none
+	job    string                 // id of a job that was begun; empty: there are none
+	lab    *servertest.LabSession // nil: there is no lab
+
+	next func() bool // sends a request that needs the database, and reports success
+	once func() call // makes a request that counts once
 }
 
-// newAway starts a destination with everything that it can have, on a server of its own.
-func newAway(t *testing.T) *away {
+// newServer starts a server of its own for a test, and returns the URL of its database
+// through what can cut it off.
+func newServer(t *testing.T) (a *away, through string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "pg") // PostgreSQL's account must reach it
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &away{
+	must(t, err)
+	a = &away{
 		t:   t,
 		dir: dir,
 	}
@@ -56,41 +64,51 @@ func newAway(t *testing.T) *away {
 		}
 	})
 
-	var through string
 	a.cutter, through = postgrestest.NewCutter(t, a.server.URL("postgres"))
-	if _, err := postgres.Migrate(t.Context(), postgres.Config{URL: through}); err != nil {
-		t.Fatal(err)
-	}
-	a.Destination = servertest.Start(t, func(w *servertest.Env) {
+	_, err = postgres.Migrate(t.Context(), postgres.Config{URL: through})
+	must(t, err)
+	return a, through
+}
+
+// begin starts the destination, with a person.
+func (a *away) begin(through string, change ...func(*servertest.Env)) {
+	a.t.Helper()
+	a.Destination = servertest.Start(a.t, append(change, func(w *servertest.Env) {
 		w.Config.Data = through
 		w.Config.Postgres.Name = "a"
-		w.Config.Writable = true
 		w.Config.Users = "users.json"
 		w.Config.Admin.Health = "127.0.0.1:0"
-		servertest.Lab(w)
 		hash, err := users.Hash("secret of alice")
-		if err == nil {
-			err = users.Write(filepath.Join(w.Dir, "users.json"), []users.User{{
-				Username: "alice",
-				Subject:  "subject-of-alice",
-				Password: hash,
-			}})
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
+		must(a.t, err)
+		must(a.t, users.Write(filepath.Join(w.Dir, "users.json"), []users.User{{
+			Username: "alice",
+			Subject:  "subject-of-alice",
+			Password: hash,
+		}}))
+	})...)
+	a.client, a.other = a.identity("client"), a.identity("other")
+}
 
-	a.client = &identity{
-		Identity: a.Client(a.A, "https://client.test/app"),
-		uri:      "https://client.test/app",
+func (a *away) identity(name string) *identity {
+	a.t.Helper()
+	uri := "https://" + name + ".test/app"
+	return &identity{
+		Identity: a.Client(a.A, uri),
+		uri:      uri,
 	}
-	a.other = &identity{
-		Identity: a.Client(a.A, "https://other.test/app"),
-		uri:      "https://other.test/app",
-	}
+}
+
+// newAway starts a destination with everything that it can have, on a server of its own.
+func newAway(t *testing.T) *away {
+	t.Helper()
+	a, through := newServer(t)
+	a.begin(through, servertest.Lab, func(w *servertest.Env) { w.Config.Writable = true })
 	a.lab = a.OpenLab(lab.OpenRequest{Name: "away"})
-	a.session = a.Session(a.A, a.client.Identity, "system/*.cruds")
+	s := a.Session(a.A, a.client.Identity, "system/*.cruds")
+	a.id, a.access = s.Registered.ClientID, s.Token.Access
+	a.next = func() bool { return read(a.Destination, a.access) == http.StatusOK }
+	a.once = a.tokenCall
+
 	res, text := a.Get("/acme/fhir/Patient/$export", "Authorization", a.bearer(), "Prefer", "respond-async")
 	at := res.Header.Get("Content-Location")
 	if a.job = at[strings.LastIndexByte(at, '/')+1:]; a.job == "" {
@@ -99,7 +117,42 @@ func newAway(t *testing.T) *away {
 	return a
 }
 
-func (a *away) bearer() string { return "Bearer " + a.session.Token.Access }
+// newProvider starts an identity provider in the same way.
+func newProvider(t *testing.T) *away {
+	t.Helper()
+	a, through := newServer(t)
+	a.begin(through, func(w *servertest.Env) {
+		w.Config.Public, w.Config.FHIR = "https://fhir.test/idp", "off"
+		w.Config.Private = strings.Replace(w.Config.Private, "/acme/fhir", "/idp", 1)
+		for name, of := range map[string]*certs.Community{"a": w.A, "b": w.B} {
+			w.WriteIdentity(name, w.Issue(name, of, w.Key("rsa2048"), w.Config.Public))
+		}
+	})
+	a.Issuer = "https://fhir.test/idp"
+	a.grants = ofPeople
+	a.once = func() call { return a.registerCall(a.Issuer + "/register") }
+	a.next = func() bool {
+		status, _ := a.call(a.once())
+		return status/100 == 2
+	}
+
+	var registered struct {
+		ID trace.ClientID `json:"client_id"`
+	}
+	status, text := a.call(call{
+		method: "POST",
+		target: a.Issuer + "/register",
+		header: []string{"Content-Type", "application/json"},
+		body:   registration(t, a.Destination, a.client, ofPeople),
+	})
+	if err := json.Unmarshal([]byte(text), &registered); err != nil || status/100 != 2 {
+		t.Fatalf("%d %v %s", status, err, text)
+	}
+	a.id = registered.ID
+	return a
+}
+
+func (a *away) bearer() string { return "Bearer " + cmp.Or(a.access, "none") }
 
 // start starts PostgreSQL.
 func (a *away) start() {
@@ -180,62 +233,75 @@ const bound = 10 * time.Second
 //
 // Covers: case 131
 func TestDatabaseAway(t *testing.T) {
-	a := newAway(t)
-	for name, begin := range a.ways() {
+	for name, begin := range map[string]func(*testing.T) *away{
+		"a destination":        newAway,
+		"an identity provider": newProvider,
+	} {
 		t.Run(name, func(t *testing.T) {
-			a.t = t
-			for _, c := range a.calls() {
-				if status, text := a.call(c); status >= 500 {
-					t.Errorf("before: %s: %d %s", c, status, text)
+			a := begin(t)
+			for name, begin := range a.ways() {
+				t.Run(name, func(t *testing.T) {
+					a.t = t
+					a.goesAway(begin)
+				})
+			}
+
+			log := a.Log.String()
+			for _, text := range []string{"the FHIR service failed", "decisions could not be stored"} {
+				if n := strings.Count(log, text); n > 10 {
+					t.Errorf("the log has %q %d times", text, n)
 				}
 			}
-			once := a.tokenCall()
-
-			end := sync.OnceFunc(begin())
-			t.Cleanup(end)
-			a.callAll(append(a.calls(), once))
-			if _, text := a.call(call{method: "GET", target: a.Admin + "/metrics"}); !strings.Contains(text,
-				"destination_stores_reachable 0") {
-				t.Error("/metrics does not report that the stores cannot be reached")
+			if !strings.Contains(log, "stores cannot be used") {
+				t.Error("the log does not have that the database was away")
 			}
-
-			end()
-			if status := read(a.Destination, a.session.Token.Access); status != http.StatusOK {
-				t.Errorf("the next request: %d", status)
-			}
-			if status, text := a.call(call{method: "GET", target: a.Admin + "/ready"}); status != http.StatusOK {
-				t.Errorf("/ready: %d %s", status, text)
-			}
-			a.spentOnce(once)
-			a.Eventually("the log has the end", func() bool {
-				begun, ended := strings.Count(a.Log.String(), "stores cannot be used"),
-					strings.Count(a.Log.String(), "stores can be used again")
-				return begun == ended
-			})
 		})
-	}
-
-	log := a.Log.String()
-	for _, text := range []string{"the FHIR service failed", "decisions could not be stored"} {
-		if n := strings.Count(log, text); n > 10 {
-			t.Errorf("the log has %q %d times", text, n)
-		}
-	}
-	if !strings.Contains(log, "stores cannot be used") {
-		t.Error("the log does not have that the database was away")
 	}
 }
 
-// spentOnce fails if a request for a token is granted more than once, after its answer
-// was 503.
+// goesAway has the database away once.
+func (a *away) goesAway(begin func() (end func())) {
+	a.t.Helper()
+	for _, c := range a.calls() {
+		if status, text := a.call(c); status >= 500 {
+			a.t.Errorf("before: %s: %d %s", c, status, text)
+		}
+	}
+	once := a.once()
+
+	end := sync.OnceFunc(begin())
+	a.t.Cleanup(end)
+	a.callAll(append(a.calls(), once))
+	if _, text := a.call(call{method: "GET", target: a.Admin + "/metrics"}); !strings.Contains(text,
+		"destination_stores_reachable 0") {
+		a.t.Error("/metrics does not report that the stores cannot be reached")
+	}
+
+	end()
+	if !a.next() {
+		a.t.Error("the next request has failed")
+	}
+	if status, text := a.call(call{method: "GET", target: a.Admin + "/ready"}); status != http.StatusOK {
+		a.t.Errorf("/ready: %d %s", status, text)
+	}
+	a.spentOnce(once)
+	a.Eventually("the log has the end", func() bool {
+		begun, ended := strings.Count(a.Log.String(), "stores cannot be used"),
+			strings.Count(a.Log.String(), "stores can be used again")
+		return begun == ended
+	})
+}
+
+// spentOnce fails if a request that counts once is granted more than once, after its
+// answer was 503.
 func (a *away) spentOnce(c call) {
 	a.t.Helper()
 	first, text := a.call(c)
-	if first != http.StatusOK && !strings.Contains(text, "jti") {
-		a.t.Errorf("the request for a token, again: %d %s", first, text)
+	if first/100 != 2 && !strings.Contains(text, "jti") {
+		a.t.Errorf("the request, again: %d %s", first, text)
 	}
 	if second, text := a.call(c); second != http.StatusBadRequest {
-		a.t.Errorf("the request for a token, once more: %d %s", second, text)
+		a.t.Errorf("the request, once more: %d %s", second, text)
 	}
 }
 

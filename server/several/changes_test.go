@@ -412,20 +412,20 @@ func TestConfigurationIsEachOnesOwn(t *testing.T) {
 	d := newDestinations(t)
 	a := d.forPeople("https://online.test/app")
 	for name, row := range map[string]struct {
-		change func()
+		change func(w *servertest.Env)
 		probe  func(b *browser) func(at *servertest.Destination) int
 		second int // what the second destination answers before it has read the change
 	}{
 		"a new password": {
 			second: http.StatusUnauthorized, // the first has ended the session, for both
-			change: func() { d.write(d.a.Env, "another horse battery staple", username) },
+			change: func(w *servertest.Env) { d.write(w, "another horse battery staple", username) },
 			probe: func(b *browser) func(*servertest.Destination) int {
 				return func(at *servertest.Destination) int { return signedIn(b, at)() }
 			},
 		},
 		"a person who is gone": {
 			second: http.StatusOK,
-			change: func() { d.write(d.a.Env, password, "bob") },
+			change: func(w *servertest.Env) { d.write(w, password, "bob") },
 			probe: func(b *browser) func(*servertest.Destination) int {
 				token := a.granted(b).Access
 				return func(at *servertest.Destination) int { return get(at, "Observation", token) }
@@ -436,21 +436,22 @@ func TestConfigurationIsEachOnesOwn(t *testing.T) {
 			b := d.browser(d.a)
 			b.signIn()
 			probe := row.probe(b)
-			row.change()
 			before := http.StatusOK
 			for _, at := range []*servertest.Destination{d.a, d.b} {
 				if status := probe(at); status != before {
 					t.Errorf("before destination %s has read it: %d", at.Config.Postgres.Name, status)
 				}
+				row.change(at.Env)
 				reload(at)
 				if status := probe(at); status != http.StatusUnauthorized {
 					t.Errorf("after destination %s has read it: %d", at.Config.Postgres.Name, status)
 				}
 				before = row.second
 			}
-			d.write(d.a.Env, password, username)
-			reload(d.a)
-			reload(d.b)
+			for _, at := range []*servertest.Destination{d.a, d.b} {
+				d.write(at.Env, password, username)
+				reload(at)
+			}
 		})
 	}
 }

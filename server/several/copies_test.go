@@ -129,7 +129,7 @@ func (d *destinations) statement(id *identity) *sent {
 		method: "POST",
 		target: d.a.Issuer + "/register",
 		header: []string{"Content-Type", "application/json"},
-		body:   registration(d.t, d.a, id),
+		body:   registration(d.t, d.a, id, ofSystems),
 	}
 }
 

@@ -43,7 +43,14 @@ func newDestinations(t *testing.T, change ...func(*servertest.Env)) *destination
 	t.Helper()
 	d := &destinations{t: t}
 	change = append(change, people, func(w *servertest.Env) { d.write(w, password, username) })
-	d.a, d.b = pair(t, change...)
+	d.a = servertest.Start(t, append(change, servertest.Database)...)
+
+	of := *d.a.Env // the second has a users file of its own
+	of.Config.Users = "users-of-b.json"
+	d.write(&of, password, username)
+	beside := *d.a
+	beside.Env = &of
+	d.b = beside.Beside()
 	return d
 }
 
