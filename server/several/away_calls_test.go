@@ -85,8 +85,8 @@ func (a *away) calls() []call {
 	}
 	all = append(all, call{method: "GET", target: "http://" + a.Health + "/health", free: true},
 		call{method: "GET", target: "http://" + a.Health + "/ready", needs: true})
-	if a.lab == nil {
-		return all // an identity provider has no FHIR service, either
+	if a.isProvider() {
+		return all
 	}
 	return slices.Concat(all, a.fhirCalls(), a.labCalls())
 }
@@ -256,8 +256,10 @@ func (a *away) consoleCalls(p string) []call {
 		return []call{c, some, stored}
 	case "/disclosures":
 		c.target += "?patient=p0001"
-		c.needs = true
-	case "/ready", "/launch", "/audit/verify":
+		c.needs = !a.isProvider()
+	case "/launch":
+		c.needs = !a.isProvider()
+	case "/ready", "/audit/verify":
 		c.needs = true
 	case "/refresh":
 		c.method, c.header = "POST", []string{"Origin", a.Admin}

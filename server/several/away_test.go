@@ -152,6 +152,10 @@ func newProvider(t *testing.T) *away {
 	return a
 }
 
+// isProvider reports whether the destination is an identity provider, which has neither a
+// FHIR service nor a lab.
+func (a *away) isProvider() bool { return a.grants == ofPeople }
+
 func (a *away) bearer() string { return "Bearer " + cmp.Or(a.access, "none") }
 
 // start starts PostgreSQL.
