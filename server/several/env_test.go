@@ -31,6 +31,8 @@ const (
 type destinations struct {
 	t    *testing.T
 	a, b *servertest.Destination
+
+	hashes map[string]string // of passwords: another hash of one would end its sessions
 }
 
 // people has a person who can sign in: a change of an Env for Start.
@@ -41,7 +43,10 @@ func people(w *servertest.Env) {
 
 func newDestinations(t *testing.T, change ...func(*servertest.Env)) *destinations {
 	t.Helper()
-	d := &destinations{t: t}
+	d := &destinations{
+		t:      t,
+		hashes: map[string]string{},
+	}
 	change = append(change, people, func(w *servertest.Env) { d.write(w, password, username) })
 	d.a = servertest.Start(t, append(change, servertest.Database)...)
 
@@ -57,15 +62,19 @@ func newDestinations(t *testing.T, change ...func(*servertest.Env)) *destination
 // write writes the users file.
 func (d *destinations) write(w *servertest.Env, password string, names ...string) {
 	d.t.Helper()
-	hash, err := users.Hash(password)
-	must(d.t, err)
+	if d.hashes[password] == "" {
+		hash, err := users.Hash(password)
+		must(d.t, err)
+		d.hashes[password] = hash
+	}
+
 	var all []users.User
 	for _, name := range names {
 		all = append(all, users.User{
 			Username: name,
 			Subject:  "subject-of-" + name,
 			FHIRUser: "Patient/" + sample.PatientID(0),
-			Password: hash,
+			Password: d.hashes[password],
 		})
 	}
 	must(d.t, users.Write(filepath.Join(w.Dir, w.Config.Users), all))
