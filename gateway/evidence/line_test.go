@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"strings"
@@ -54,6 +55,40 @@ func TestFastAndSlowReadTheSame(t *testing.T) {
 		if err := json.Unmarshal(b, &slow); err != nil || fast != slow || fast.Mapped != mapped {
 			t.Errorf("%v\n%+v\n%+v", err, fast, slow)
 		}
+	}
+}
+
+// A line has the digest of each side, also where both have as many bytes, or one has none.
+func TestDigestsInALine(t *testing.T) {
+	pairs := map[string][2]string{
+		"unchanged":         {"abc", "abc"},
+		"of equal length":   {"abc", "abd"},
+		"of another length": {"abc", "ab"},
+		"nothing went out":  {"abc", ""},
+		"nothing came in":   {"", "abc"},
+		"nothing":           {"", ""},
+	}
+	for name, pair := range pairs {
+		t.Run(name, func(t *testing.T) {
+			m := &wire.Message{
+				Time: start,
+				Conn: "a-1",
+				Seq:  1,
+				In:   digest(pair[0]),
+				Out:  digest(pair[1]),
+			}
+
+			var l Line
+			if err := json.Unmarshal(appendMessage(nil, `"gateway"`, m), &l); err != nil {
+				t.Fatal(err)
+			}
+
+			n, in := digestText(cmp.Or(pair[0], "-"))
+			k, out := digestText(cmp.Or(pair[1], "-"))
+			if l.BytesIn != n || l.BytesOut != k || l.SHA256In != in || l.SHA256Out != out {
+				t.Errorf("line has %+v", l)
+			}
+		})
 	}
 }
 
