@@ -77,9 +77,9 @@ func (val *validation) registration(e *envelope, lookup func(trace.ClientID) (Bi
 	}
 
 	out.communities = nil
-	for _, c := range val.v.Communities {
+	for i, c := range val.v.Communities {
 		if c.URI == out.binding.Community {
-			out.communities = append(out.communities, c)
+			out.communities = val.v.Communities[i : i+1]
 		}
 	}
 
@@ -168,8 +168,8 @@ func uriForID(uris []string, iss, sub string) string {
 // antClaims reads the claims that grants use: extensions, scope, resources.
 func (val *validation) antClaims(e *envelope, ant *AuthenticationToken) error {
 	ant.Resources = e.Claims.Has("resources")
-	if raw, ok := e.Claims["extensions"]; ok {
-		ext, err := jose.ParseObject(raw)
+	if e.Claims.Has("extensions") {
+		ext, err := e.Claims.Object("extensions")
 		if err != nil {
 			ant.extensionsKind = e.Claims.Show("extensions")
 		}

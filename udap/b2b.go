@@ -63,12 +63,11 @@ type b2b struct {
 // the policy lets it be absent. A refusal is an *Error with the code
 // invalid_grant (UDAP authorization grants 6.4).
 func ValidateB2B(ant *AuthenticationToken, p Policy, tr *trace.Trace) (*B2B, error) {
-	raw, ok := ant.Extensions[B2BKey]
-	if !ok {
+	if _, ok := ant.Extensions[B2BKey]; !ok {
 		return absentB2B(ant, p, tr)
 	}
 
-	x, err := openExtension(raw, B2BKey, checkB2B, b2bChecks, p, tr)
+	x, err := openExtension(ant.Extensions, B2BKey, checkB2B, b2bChecks, p, tr)
 	if err != nil {
 		return nil, err
 	}

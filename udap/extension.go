@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"fhirdest.example/udap/jose"
 	"fhirdest.example/udap/trace"
 )
@@ -35,13 +33,13 @@ type extensionChecks struct {
 
 // openExtension parses an extension object by its name.
 func openExtension(
-	raw jsontext.Value, name string, c trace.Check, checks extensionChecks, p Policy, tr *trace.Trace,
+	all jose.Object, name string, c trace.Check, checks extensionChecks, p Policy, tr *trace.Trace,
 ) (*extension, error) {
-	o, err := jose.ParseObject(raw)
+	o, err := all.Object(name)
 	if err != nil {
 		return nil, tr.Refuse(c, trace.InvalidGrant, trace.Finding{
 			Expected: name + " as a JSON object",
-			Found:    name + " is a JSON " + jose.KindName(raw) + " that is not accepted",
+			Found:    name + " is a JSON " + all.Kind(name) + " that is not accepted",
 			Err:      err,
 		})
 	}

@@ -62,7 +62,7 @@ func ValidateIAS(
 		return nil, nil
 	}
 
-	raw, sent := ant.Extensions[IASKey]
+	_, sent := ant.Extensions[IASKey]
 	switch {
 	case !sent && required && exchangePurpose(ant) == individualAccess:
 		return nil, tr.Refuse(checkIAS, trace.InvalidGrant, trace.Finding{
@@ -73,7 +73,7 @@ func ValidateIAS(
 		return nil, nil
 	}
 
-	x, err := openExtension(raw, IASKey, checkIAS, iasChecks, p, tr)
+	x, err := openExtension(ant.Extensions, IASKey, checkIAS, iasChecks, p, tr)
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ type User struct {
 func ValidateUser(
 	ant *AuthenticationToken, p Policy, first bool, valid ResourceValidator, tr *trace.Trace,
 ) (*User, error) {
-	raw, sent := ant.Extensions[B2BUserKey]
+	_, sent := ant.Extensions[B2BUserKey]
 	switch {
 	case p.B2BUser == UserOff:
 		return nil, nil
@@ -85,7 +85,7 @@ func ValidateUser(
 		return nil, nil
 	}
 
-	x, err := openExtension(raw, B2BUserKey, checkUser, userChecks, p, tr)
+	x, err := openExtension(ant.Extensions, B2BUserKey, checkUser, userChecks, p, tr)
 	if err != nil {
 		return nil, err
 	}

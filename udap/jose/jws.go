@@ -195,7 +195,7 @@ func decodeObject(name, segment string, limit int) (Object, *Fault) {
 		}
 	}
 
-	o, err := ParseObject(data)
+	o, err := parseObject(data)
 	if err != nil {
 		return nil, &Fault{
 			Expected: "a " + name + " that is one JSON object with each member once",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -12,14 +13,27 @@ import (
 )
 
 // Object is one JSON object that was read strictly: valid UTF-8, one value, no
-// member twice at any level, not even in another case. Values are raw.
+// member twice at any level, not even in another case. Values are raw, and never change:
+// the texts that its methods return are parts of them.
 type Object map[string]jsontext.Value
 
 // Has reports whether the member is present, null included.
 func (o Object) Has(name string) bool { _, ok := o[name]; return ok }
 
 // Text returns a string member. ok is false if it is absent or not a string.
-func (o Object) Text(name string) (s string, ok bool) { return Text(o[name]) }
+func (o Object) Text(name string) (s string, ok bool) {
+	v := o[name]
+	if v.Kind() != '"' || bytes.IndexByte(v, '\\') >= 0 {
+		return Text(v)
+	}
+	return textOf(v[1 : len(v)-1]), true
+}
+
+// Object parses a member, which must be an object. One that is absent is an error.
+func (o Object) Object(name string) (Object, error) { return parseObject(o[name]) }
+
+// textOf returns bytes that never change as a text, without a copy.
+func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // Is reports whether a member is this string.
 func (o Object) Is(name, text string) bool {

@@ -22,21 +22,25 @@ const (
 type strictReader struct {
 	d         *decoder
 	data      []byte
-	text      string // the same as data: names are parts of it
-	remaining int    // members that may still follow
+	remaining int // members that may still follow
 }
 
 // ParseObject reads exactly one JSON object, nested at most 24 deep, with at
 // most 4,096 members in all. It refuses duplicate names, as RFC 7515 4 allows:
 // where two readers choose different duplicates, one verifies what the other
-// never saw. The values are parts of data, which must not change afterwards.
+// never saw. The object has a copy of data.
 func ParseObject(data []byte) (Object, error) {
+	return parseObject(bytes.Clone(data))
+}
+
+// parseObject is ParseObject for data that never change: names and values are parts
+// of them.
+func parseObject(data []byte) (Object, error) {
 	d := newDecoder(data)
 	defer d.release()
 	r := &strictReader{
 		d:         d,
 		data:      data,
-		text:      string(data),
 		remaining: maxJSONMembers,
 	}
 	t, err := r.d.ReadToken()
@@ -137,7 +141,7 @@ func (r *strictReader) name(quoted jsontext.Value) (string, error) {
 
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		end := int(r.d.InputOffset())
-		return r.text[end-len(quoted)+1 : end-1], nil
+		return textOf(r.data[end-len(quoted)+1 : end-1]), nil
 	}
 
 	b, err := jsontext.AppendUnquote(nil, quoted)

@@ -272,6 +272,8 @@ func (t *Trace) add(c Check, v Verdict, f Finding) {
 // Detach copies the texts of the trace that can be parts of a request: they would keep the
 // whole of it in memory as long as the trace.
 func (t *Trace) Detach() {
+	t.ClientID = ClientID(strings.Clone(string(t.ClientID)))
+	t.Client = ClientURI(strings.Clone(string(t.Client)))
 	for _, text := range []*string{
 		&t.Person,
 		&t.Patient,
