@@ -232,13 +232,14 @@ func (s *grants) apply(
 	}
 
 	if c.Token != nil {
-		record, err := tokenRecord(c.Token)
+		i, err := s.trust.issuing(c.Token)
 		if err != nil {
 			return h, err
 		}
-		if err = s.trust.putToken(b, &h, c.Token, record); err != nil {
+		if err := i.put(b); err != nil {
 			return h, err
 		}
+		h = i.handle
 	}
 
 	if c.Drop != nil {

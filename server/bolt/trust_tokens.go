@@ -15,54 +15,67 @@ import (
 )
 
 // Issue implements oauth.Store.
-func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (h oauth.Handle, err error) {
-	record, err := tokenRecord(&token)
+func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (oauth.Handle, error) {
+	i, err := t.issuing(&token)
 	if err != nil {
-		return h, err
+		return oauth.Handle{}, err
 	}
 
-	err = t.spend(ctx, s, func(b *trustBatch) error {
-		return t.putToken(b, &h, &token, record)
-	})
-	return h, err
+	err = t.spend(ctx, s, i.put)
+	return i.handle, err
+}
+
+// issuing is a token that is being stored.
+type issuing struct {
+	trust  *Trust
+	client trace.ClientID
+	epoch  uint64 // of the registration from which it was made
+	minute uint32
+	record []byte
+	handle oauth.Handle // once it is stored
 }
 
 // usualToken is the length that the record of a token hardly exceeds.
 const usualToken = 768
 
-// tokenRecord returns what is stored of a token.
-func tokenRecord(token *oauth.Token) ([]byte, error) {
+// issuing returns what stores a token.
+func (t *Trust) issuing(token *oauth.Token) (*issuing, error) {
 	record := append(make([]byte, 0, usualToken), token.Hash[:]...)
 	record, err := stored.AppendToken(record, token)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return record, nil
+
+	return &issuing{
+		trust:  t,
+		client: token.ClientID,
+		epoch:  token.Epoch,
+		minute: stored.Minute(token.Expires),
+		record: record,
+	}, nil
 }
 
-// putToken stores a token if its client still has the registration from which it
-// was made, and sets its handle. It owns the record, whose checksum is written behind it: when it is called
-// again, the transaction before came to nothing.
-func (t *Trust) putToken(
-	b *trustBatch, h *oauth.Handle, token *oauth.Token, record []byte,
-) error {
-	r, err := t.registration(b, token.ClientID)
+// put stores the token if its client still has the registration from which it was made,
+// and sets its handle. It owns the record, whose checksum is written behind it: when it
+// is called again, the transaction before came to nothing.
+func (i *issuing) put(b *trustBatch) error {
+	t := i.trust
+	r, err := t.registration(b, i.client)
 	if err != nil {
 		return err
 	}
-	if r == nil || r.Epoch != token.Epoch {
+	if r == nil || r.Epoch != i.epoch {
 		return &spentRefusal{oauth.ErrNoRegistration}
 	}
 
-	minute := stored.Minute(token.Expires)
-	m, err := b.minute(tokenRows, minute)
+	m, err := b.minute(tokenRows, i.minute)
 	if err != nil {
 		return err
 	}
 
 	t.nextToken++
-	t.handles.Seal(h, minute, t.nextToken)
-	return m.rows.put(m.Bucket, b.number(t.nextToken), record)
+	t.handles.Seal(&i.handle, i.minute, t.nextToken)
+	return m.rows.put(m.Bucket, b.number(t.nextToken), i.record)
 }
 
 // loadHandles reads the key that hides where a token is kept, and makes one for a new
