@@ -12,7 +12,8 @@ import (
 // body is a request's body as handlers read it. It must arrive at a least rate,
 // and its end begins the request's turn.
 type body struct {
-	from    io.ReadCloser // net/http's own, bounded
+	from    io.ReadCloser // net/http's own
+	most    int64         // bytes that it may have
 	control http.ResponseController
 	expects bool // Expect: 100-continue: the client sends nothing before the first Read
 
@@ -34,13 +35,21 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 
+	if b.received > b.most {
+		return 0, &http.MaxBytesError{Limit: b.most}
+	}
+
 	b.hurry()
 
-	n, err := b.from.Read(p)
+	n, err := b.from.Read(p[:min(int64(len(p)), b.most-b.received+1)])
 	b.received += int64(n)
 	switch {
+	case b.received > b.most:
+		return n - 1, &http.MaxBytesError{Limit: b.most}
+
 	case err == io.EOF:
 		b.whole = true
+		_ = b.from.Close() // else net/http looks for a rest of it
 		b.relax()
 		if busy := b.answer.beginTurn(b.ctx); busy != nil {
 			return n, busy

@@ -111,7 +111,8 @@ func (f *front) initBody(ctx context.Context, out *answer, r *http.Request) {
 	}
 
 	out.body = body{
-		from:    http.MaxBytesReader(out, r.Body, int64(f.limits.Body)),
+		from:    r.Body,
+		most:    int64(f.limits.Body),
 		control: *http.NewResponseController(out.ResponseWriter),
 		expects: r.Header.Get("Expect") != "",
 		slow:    f.times.Slow,

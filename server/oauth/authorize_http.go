@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"bytes"
 	"errors"
 	"net/http"
 
@@ -59,11 +58,14 @@ func (s shell) authorizeQuery(w http.ResponseWriter, r *http.Request, tr *trace.
 			return "", err
 		}
 
-		var body bytes.Buffer
-		if err := readBody(&body, e, w, r, tr); err != nil {
+		c := &call{
+			r:     r,
+			trace: tr,
+		}
+		if err := c.readBody(e, w); err != nil {
 			return "", err
 		}
-		return body.String(), checkCharset(charset, body.Bytes(), tr)
+		return c.body.String(), checkCharset(charset, c.body.Bytes(), tr)
 	}
 
 	return "", &Refusal{

@@ -97,7 +97,7 @@ func (g *granted) addUser(a *authenticated, first bool, tr *trace.Trace) error {
 	if g.purposes == nil {
 		g.purposes = user.PurposeOfUse
 	}
-	g.extensions[udap.B2BUserKey], err = stored(udap.B2BUserKey, userObject{
+	g.extensions[udap.B2BUserKey], err = stored(udap.B2BUserKey, &userObject{
 		Version:      "1",
 		PurposeOfUse: user.PurposeOfUse,
 		Person: personObject{
@@ -117,7 +117,7 @@ func (g *granted) addIAS(a *authenticated, required bool, tr *trace.Trace) error
 		return err
 	}
 
-	g.extensions[udap.IASKey], err = stored(udap.IASKey, iasObject{
+	g.extensions[udap.IASKey], err = stored(udap.IASKey, &iasObject{
 		Version:          "1",
 		ConsentPolicy:    ias.ConsentPolicy,
 		ConsentReference: ias.ConsentReference,
@@ -184,7 +184,7 @@ func stored(name string, object any, tr *trace.Trace) (jsontext.Value, error) {
 // introspection. Further members of the one sent are left out: nothing here has
 // validated them.
 func storedB2B(b *udap.B2B, tr *trace.Trace) (jsontext.Value, error) {
-	return stored(udap.B2BKey, b2bObject{
+	return stored(udap.B2BKey, &b2bObject{
 		Version:          "1",
 		SubjectName:      b.SubjectName,
 		SubjectID:        b.SubjectID,

@@ -3,6 +3,7 @@ package oauth
 import (
 	"bytes"
 	"errors"
+	"io"
 	"maps"
 	"mime"
 	"net/http"
@@ -33,6 +34,7 @@ type endpoint struct {
 type call struct {
 	r     *http.Request
 	body  bytes.Buffer
+	rest  io.LimitedReader // of the request's body, while it is read
 	trace *trace.Trace
 }
 
@@ -107,7 +109,7 @@ func (s shell) answer(
 	c := calls.Get().(*call)
 	c.r, c.trace = r, tr
 	defer c.release()
-	if err := readBody(&c.body, e, w, r, tr); err != nil {
+	if err := c.readBody(e, w); err != nil {
 		return 0, nil, err
 	}
 	if err := checkCharset(charset, c.body.Bytes(), tr); err != nil {
@@ -131,7 +133,7 @@ func (c *call) release() {
 		c.trace.Detach()
 		return
 	}
-	c.r, c.trace = nil, nil
+	c.r, c.trace, c.rest.R = nil, nil, nil
 	c.body.Reset()
 	calls.Put(c)
 }
@@ -294,15 +296,20 @@ func checkCharset(charset string, body []byte, tr *trace.Trace) error {
 
 // readBody reads a body to its end. One that is too long or cut off is refused
 // before anything in it is looked at, and the connection closed.
-func readBody(scratch *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.Request, tr *trace.Trace) error {
-	_, err := scratch.ReadFrom(http.MaxBytesReader(w, r.Body, e.limit))
-	if err == nil {
+func (c *call) readBody(e endpoint, w http.ResponseWriter) error {
+	tr := c.trace
+	c.rest = io.LimitedReader{
+		R: c.r.Body,
+		N: e.limit + 1,
+	}
+	n, err := c.body.ReadFrom(&c.rest)
+	if err == nil && n <= e.limit {
 		return nil
 	}
 
 	var tooLong *http.MaxBytesError
 	switch {
-	case errors.As(err, &tooLong):
+	case n > e.limit || errors.As(err, &tooLong):
 		w.Header().Set("Connection", "close")
 		refused := tr.Refuse(checkBody, trace.InvalidRequest, trace.Finding{
 			Expected: "a body of at most " + strconv.FormatInt(e.limit, 10) + " bytes",
@@ -319,7 +326,6 @@ func readBody(scratch *bytes.Buffer, e endpoint, w http.ResponseWriter, r *http.
 			Remedy: "try again shortly",
 			Err:    err,
 		})
-
 	}
 
 	w.Header().Set("Connection", "close")
@@ -338,11 +344,17 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	}
 	h := w.Header()
 	h["Content-Type"] = ofJSON
-	h["Content-Length"] = []string{strconv.Itoa(len(b))}
+	if len(b) > ownLength {
+		h["Content-Length"] = []string{strconv.Itoa(len(b))}
+	}
 	w.WriteHeader(status)
 
 	_, _ = w.Write(b) // the client is gone
 }
+
+// ownLength is a length, in bytes, up to which net/http adds the Content-Length of an
+// answer that is written at once.
+const ownLength = 2048
 
 func (s shell) writeRefusal(w http.ResponseWriter, r *Refusal, tr *trace.Trace) {
 	maps.Copy(w.Header(), r.Header)

@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"bytes"
 	"net/http"
 	"slices"
 	"strings"
@@ -56,8 +55,12 @@ func (s shell) serveUserInfo(w http.ResponseWriter, r *http.Request, tr *trace.T
 		}
 	}
 
-	var body bytes.Buffer // nothing is read from it: RFC 6750 2.2 is not offered
-	if err := readBody(&body, endpoint{limit: maxAuthorizeBody}, w, r, tr); err != nil {
+	c := &call{
+		r:     r,
+		trace: tr,
+	}
+	// Nothing is read from its body: RFC 6750 2.2 is not offered.
+	if err := c.readBody(endpoint{limit: maxAuthorizeBody}, w); err != nil {
 		return nil, err
 	}
 
