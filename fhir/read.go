@@ -83,7 +83,11 @@ func (s *reader) entryResponse(sn Snapshot, r *request, e Entry) (*response, err
 		return nil, err
 	}
 
-	resp.body = bytes.Clone(body)
+	if r.inner { // its answer becomes part of another
+		resp.body = bytes.Clone(body)
+	} else {
+		resp.copyBody(body)
+	}
 	if e.Type == "Binary" && !r.inner && r.get("_format") == "" && wantsNative(r.header) {
 		return resp, native(resp)
 	}

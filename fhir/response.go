@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"fhirdest.example/fhir/view"
@@ -30,6 +31,33 @@ type response struct {
 	wrote       bool        // something was stored
 	failed      *failure    // why an entry failed
 	file        *File       // instead of a body
+	buffer      *[]byte     // of bodies: holds the body; nil if no buffer is used again
+}
+
+// bodies are buffers of answers, each for one request at a time.
+var bodies = sync.Pool{New: func() any {
+	return new([]byte)
+}}
+
+// maxKeptBody bounds a buffer that is kept for another answer, in bytes.
+const maxKeptBody = 64 << 10
+
+// copyBody gives an answer a copy of a body that points into the store, in a buffer
+// that release gives back.
+func (resp *response) copyBody(body []byte) {
+	buffer := bodies.Get().(*[]byte)
+	*buffer = append((*buffer)[:0], body...)
+	resp.buffer = buffer
+	resp.body = *buffer
+}
+
+// release ends the use of an answer that was written.
+func (resp *response) release() {
+	if resp.buffer != nil && cap(*resp.buffer) <= maxKeptBody {
+		bodies.Put(resp.buffer)
+	}
+	resp.buffer = nil
+	resp.body = nil
 }
 
 func (resp *response) write(w http.ResponseWriter, r *http.Request) {

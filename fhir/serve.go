@@ -45,6 +45,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 
 	resp.write(w, r)
+	resp.release()
 }
 
 // serve reads the request, asks who sends it, and does it.
