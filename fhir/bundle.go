@@ -232,11 +232,13 @@ func (s *reader) appendLinks(b []byte, r *request, p *page) []byte {
 	if p.follows || p.to < n {
 		add("first", mark{})
 	}
-	if !p.partial && (p.follows || p.to < n) {
+
+	// these pages are cut out of the whole result
+	whole := len(p.q.Sort) == 0 || p.total <= search.MaxSorted
+	if !p.partial && whole && (p.follows || p.to < n) {
 		add("last", mark{whence: 'l'})
 	}
-
-	if p.follows && p.from < n {
+	if p.follows && whole && p.from < n {
 		add("previous", mark{'b', p.found.Position(p.from)})
 	}
 	if p.to < n {

@@ -156,8 +156,23 @@ func (s *core) parserOf(r *request) *search.Parser {
 // findPage finds what one page has. It does not look past the page where no total is
 // wanted (_total=none), or where the index has the order asked for.
 func (s *reader) findPage(f *search.Finder, q *search.Query, m mark) (*page, error) {
+	var total int
+	var counted bool
+	if q.Total != "none" || q.Summary == "count" {
+		var err error
+		if total, counted, err = search.Tally(f, q); err != nil {
+			return nil, err
+		}
+	}
+	if counted && q.Summary == "count" {
+		return &page{
+			found: &search.Result{},
+			total: total,
+		}, nil
+	}
+
 	position, forward := m.after()
-	if forward && q.Summary != "count" && (q.Total == "none" || len(q.Sort) > 0) {
+	if forward && q.Summary != "count" && (q.Total == "none" || len(q.Sort) > 0 || counted) {
 		found, ok, err := f.First(q, position, q.Count+1)
 		if err != nil {
 			return nil, err
@@ -166,10 +181,11 @@ func (s *reader) findPage(f *search.Finder, q *search.Query, m mark) (*page, err
 			p := &page{
 				found:   found,
 				to:      min(len(found.Docs), q.Count),
+				total:   total,
 				partial: q.Total == "none",
 				follows: m.whence == 'a',
 			}
-			if !p.partial {
+			if !p.partial && !counted {
 				p.total, err = search.Count(f, q)
 			}
 			return p, err

@@ -479,7 +479,11 @@ func intersect(a, b []uint64) []uint64 {
 }
 
 func subtract(a, b []uint64) []uint64 {
-	var out []uint64
+	if len(b) == 0 {
+		return a
+	}
+
+	out := make([]uint64, 0, len(a))
 	for _, x := range a {
 		for len(b) > 0 && b[0] < x {
 			b = b[1:]

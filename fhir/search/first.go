@@ -57,6 +57,51 @@ func (f *Finder) First(q *Query, position []byte, n int) (r *Result, ok bool, er
 	return r, len(r.Docs) >= n || judged < maxFirst, f.err
 }
 
+// counted is how many resources Tally has in memory at a time.
+const counted = maxFirst
+
+// Tally returns how many resources of a whole type may be found. They are counted a few
+// at a time. ok is false for other queries, and where the index has no order: then Count
+// is asked.
+func Tally(f *Finder, q *Query) (n int, ok bool, err error) {
+	if f.err = f.ctx.Err(); f.err != nil || len(q.Types) != 1 || len(q.Clauses) > 0 {
+		return 0, false, f.err
+	}
+
+	of := requestOf(f, q)
+	if of.filter.Empty() {
+		return 0, true, nil
+	}
+
+	lead := Lookup(of.typ, "_type")
+	if !of.filter.all || !isOrdered(f, lead) {
+		return 0, false, f.err
+	}
+	hidden, rest := f.marked(of.typ, of.clauses, maxListed)
+	if len(rest) > 0 {
+		return 0, false, f.err
+	}
+
+	docs := make([]uint64, 0, counted)
+	count := func() {
+		n += len(f.seen(of.typ, docs))
+		docs = docs[:0]
+	}
+	all := lead.exactly()
+	f.scan(all.from, all.to, func(_ []byte, doc uint64) bool {
+		if _, hides := slices.BinarySearch(hidden, doc); !hides {
+			docs = append(docs, doc)
+		}
+		if len(docs) == counted {
+			count()
+		}
+		return f.step()
+	})
+	count()
+
+	return n, f.err == nil, f.err
+}
+
 func plain(clauses []Clause) bool {
 	for i := range clauses {
 		if clauses[i].chain != nil || clauses[i].has != nil || clauses[i].test != nil {

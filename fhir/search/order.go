@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"sort"
 )
@@ -15,10 +16,21 @@ type sorted struct {
 	keys []string
 }
 
+// MaxSorted bounds the resources whose sort keys are in memory together, some 40 MB. A
+// sort of more is refused, where First does not find its page.
+const MaxSorted = 500_000
+
 // order puts the result in the order asked for; resources without a value for
 // a key come last, equal ones in the order of their numbers.
 func (f *Finder) order(r *Result) {
 	if len(r.sort) == 0 || len(r.Docs) == 0 {
+		return
+	}
+	if len(r.Docs) > MaxSorted {
+		f.fail(&Error{
+			Code:   "too-costly",
+			Detail: fmt.Sprintf("More than %d resources would have to be sorted: narrow the search.", MaxSorted),
+		})
 		return
 	}
 

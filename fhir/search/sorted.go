@@ -51,6 +51,19 @@ func requestOf(f *Finder, q *Query) request {
 	return rq
 }
 
+// isOrdered reports whether the index goes through the values of a parameter in order.
+func isOrdered(f *Finder, p *Param) bool {
+	index, ok := f.Index.(Ordered)
+	if !ok || f.err != nil {
+		return false
+	}
+
+	all := allOf(p)
+	_, ordered, err := index.Last(f.ctx, all.from, all.to)
+	f.fail(err)
+	return ordered && err == nil
+}
+
 // firstSorted is First in the order of a sort, where the index has that order.
 func firstSorted(f *Finder, q *Query, position []byte, n int) (r *Result, ok bool, err error) {
 	ordered, ok := f.Index.(Ordered)
@@ -75,8 +88,7 @@ func firstSorted(f *Finder, q *Query, position []byte, n int) (r *Result, ok boo
 		}
 	}
 
-	all := allOf(q.Sort[0].Param)
-	if _, ordered := w.last(all.from, all.to); !ordered || f.err != nil {
+	if !isOrdered(f, q.Sort[0].Param) {
 		return nil, false, f.err
 	}
 	if _, _, narrow := f.candidates(w.asked.typ, w.asked.clauses); narrow || f.err != nil {

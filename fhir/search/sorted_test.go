@@ -2,6 +2,7 @@ package search
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -167,5 +168,69 @@ func TestSortedPageIsBounded(t *testing.T) {
 				t.Errorf("found %v", r.Docs)
 			}
 		})
+	}
+}
+
+// What the reader may find of a whole type is counted as Find lists it, whatever marks
+// and rules hide; other queries are left to Find.
+func TestTallyIsTheLengthOfTheResult(t *testing.T) {
+	const many = 2*counted + 100
+	m := newMemory()
+	for i := range many {
+		m.add(t, fmt.Sprintf(`{"resourceType":"Observation","id":"o%d","status":"final"}`, i))
+	}
+	m.settle()
+
+	for _, row := range []struct {
+		name  string
+		query []Pair
+		hides bool
+		ok    bool
+	}{
+		{"all", nil, false, true},
+		{"sorted", []Pair{{"_sort", "_id"}}, false, true},
+		{"where rules hide some", nil, true, true},
+		{"by status", []Pair{{"status", "final"}}, false, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			q, err := m.ps.Parse(t.Context(), []string{"Observation"}, row.query, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			f := NewFinder(t.Context(), &orderly{memory: m}, everything, everything)
+			if row.hides {
+				f.Visible = odd
+			}
+			n, ok, err := Tally(f, q)
+			if want := len(search(t, m, q, everything, row.hides)); err != nil || ok != row.ok || ok && n != want {
+				t.Errorf("%d, %v, %v; want %d", n, ok, err, want)
+			}
+			if n, err := Count(f, q); err != nil || n != len(search(t, m, q, everything, row.hides)) {
+				t.Errorf("counted %d, %v", n, err)
+			}
+		})
+	}
+
+	if _, ok, err := Tally(NewFinder(t.Context(), m, everything, everything), &Query{
+		Types: []string{"Observation"},
+	}); ok || err != nil {
+		t.Errorf("an index without an order: %v, %v", ok, err)
+	}
+}
+
+// A sort of more resources than may have their keys in memory is refused.
+func TestSortOfTooManyIsRefused(t *testing.T) {
+	m := newMemory()
+	f := NewFinder(t.Context(), m, everything, everything)
+	r := &Result{
+		Docs: make([]uint64, MaxSorted+1),
+		sort: []Sort{{Param: Lookup("Observation", "date")}},
+	}
+	f.order(r)
+
+	var e *Error
+	if !errors.As(f.err, &e) || e.Code != "too-costly" || r.sorted != nil {
+		t.Errorf("%v, %d keys", f.err, len(r.sorted))
 	}
 }

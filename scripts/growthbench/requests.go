@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
@@ -156,33 +155,41 @@ const (
 
 func (s *side) goDeep(ctx context.Context) error {
 	next := base + fmt.Sprintf("/Observation?_count=%d&_total=none", perPage)
-	for range deepPage - 1 {
+	for page := 1; page < deepPage; page++ {
 		text, err := s.fetch(ctx, "GET", next, "")
 		if err != nil {
 			return err
 		}
 
-		var page struct {
+		var bundle struct {
 			Link []struct{ Relation, URL string }
 		}
-		if err := json.Unmarshal(text, &page, json.MatchCaseInsensitiveNames(true)); err != nil {
+		if err := json.Unmarshal(text, &bundle, json.MatchCaseInsensitiveNames(true)); err != nil {
 			return err
 		}
 
 		next = ""
-		for _, l := range page.Link {
+		for _, l := range bundle.Link {
 			if l.Relation == "next" {
 				next = l.URL
 			}
 		}
 
 		if next == "" {
-			return errors.New("there are too few pages")
+			return tooSmall(s.resources, page)
 		}
 	}
 
 	s.deep = strings.TrimPrefix(next, base)
 	return nil
+}
+
+// tooSmall is the error for a population that has a number of pages only.
+func tooSmall(resources, pages int) error {
+	const step = 100
+	need := (resources*(deepPage+1)/pages/step + 1) * step
+	return fmt.Errorf("%d resources have %d pages of %d Observations, and page %d is measured: "+
+		"give -resources at least %d", resources, pages, perPage, deepPage, need)
 }
 
 // fetch sends one request and returns the body.
