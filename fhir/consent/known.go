@@ -30,8 +30,8 @@ type Dated interface {
 // those that are active, in bytes, of the changes that are followed at once, and of the
 // forms that are asked about for one search.
 const (
-	maxKnown     = maxLooked
-	maxKnownSize = 16 << 20
+	maxKnown     = 20_000 // 40 MB: one of the usual length needs 2 KB
+	maxKnownSize = 32 << 20
 	maxFollowed  = maxKnown
 	maxForms     = 64
 )

@@ -61,8 +61,8 @@ func TestConsentsAreKeptAgainWhenFewer(t *testing.T) {
 		status  string
 		fewer   int // so many are deleted
 	}{
-		{"more than 10,000", 10_000, 1, "inactive", 2},
-		{"more than 16 MiB", 12, 1500 << 10, "active", 3},
+		{"more than 20,000", 20_000, 1, "inactive", 2},
+		{"more than 32 MiB", 24, 1500 << 10, "active", 3},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var config fhir.Config
