@@ -25,17 +25,32 @@ var headerRules = jose.HeaderRules{Types: []string{"client-authentication+jwt"}}
 
 // openCompact decodes a compact JWS. A header that m remembers is not read again.
 func openCompact(compact string, m *memory) (*envelope, *jose.Fault) {
-	return openKnown(m, func(known func(string) (jose.Object, bool)) (*jose.JWS, *jose.Fault) {
-		return jose.Open(compact, known)
-	})
+	e := &envelope{}
+	s, f := jose.Open(compact, e.recall(m))
+	if f != nil {
+		return nil, f
+	}
+
+	e.JWS = s
+	return e, nil
 }
 
-// opener decodes a JWS. It asks known for the header of a segment.
-type opener func(known func(segment string) (jose.Object, bool)) (*jose.JWS, *jose.Fault)
-
-func openKnown(m *memory, open opener) (*envelope, *jose.Fault) {
+// openDetached is openCompact for a JWS whose payload was left out.
+func openDetached(compact string, content []byte, m *memory) (*envelope, *jose.Fault) {
 	e := &envelope{}
-	s, f := open(func(segment string) (jose.Object, bool) {
+	s, f := jose.OpenDetached(compact, content, e.recall(m))
+	if f != nil {
+		return nil, f
+	}
+
+	e.JWS = s
+	return e, nil
+}
+
+// recall returns the function that finds the header of a segment in m, with what else
+// is known of it.
+func (e *envelope) recall(m *memory) func(segment string) (jose.Object, bool) {
+	return func(segment string) (jose.Object, bool) {
 		k, ok := m.headers.get(segment)
 		if !ok {
 			return nil, false
@@ -43,13 +58,7 @@ func openKnown(m *memory, open opener) (*envelope, *jose.Fault) {
 
 		e.known, e.texts = k, k.texts
 		return k.header, true
-	})
-	if f != nil {
-		return nil, f
 	}
-
-	e.JWS = s
-	return e, nil
 }
 
 // verdict records one check on form: passed, or refused with the fault.
@@ -64,15 +73,13 @@ func (val *validation) verdict(c trace.Check, code trace.Code, f *jose.Fault, ex
 // open decodes the compact form and verifies that the key of x5c[0] signed it.
 // Nothing is known about that key yet.
 func (val *validation) open(compact string) (*envelope, error) {
-	return val.openWith(func(known func(string) (jose.Object, bool)) (*jose.JWS, *jose.Fault) {
-		return jose.Open(compact, known)
-	}, len(compact))
+	e, f := openCompact(compact, &val.v.memory)
+	return val.opened(e, f, len(compact))
 }
 
-// openWith is open for a JWS of length bytes that open decodes.
-func (val *validation) openWith(open opener, length int) (*envelope, error) {
+// opened is open for a JWS of length bytes that was decoded, or could not be.
+func (val *validation) opened(e *envelope, f *jose.Fault, length int) (*envelope, error) {
 	code := val.kind.malformed
-	e, f := openKnown(&val.v.memory, open)
 	err := val.verdict(checkForm, code, f, "three strict segments", bytesText(length))
 	if err != nil {
 		return nil, err

@@ -32,9 +32,8 @@ func (v *Verifier) Detached(
 	ctx context.Context, compact string, content []byte, exp Expect, tr *trace.Trace,
 ) (*Signature, error) {
 	val := v.begin(ctx, signatureKind, exp, tr)
-	e, err := val.openWith(func(known func(string) (jose.Object, bool)) (*jose.JWS, *jose.Fault) {
-		return jose.OpenDetached(compact, content, known)
-	}, len(compact))
+	decoded, f := openDetached(compact, content, &v.memory)
+	e, err := val.opened(decoded, f, len(compact))
 	if err != nil {
 		return nil, err
 	}

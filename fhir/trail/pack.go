@@ -56,11 +56,11 @@ func (rec *Record) Pack() Packed {
 		b = append(b, shown)
 	}
 
-	b = bytes.Clone(b)
+	all := bytes.Clone(b)
 	return Packed{
-		Who:   b[:who:who],
-		Asked: b[who:asked:asked],
-		Own:   b[asked:],
+		Who:   all[:who:who],
+		Asked: all[who:asked:asked],
+		Own:   all[asked:],
 	}
 }
 

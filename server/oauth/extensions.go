@@ -13,15 +13,27 @@ import (
 
 // extensionsOf returns the names of the authorization extension objects that
 // are read in a community.
-func extensionsOf(p udap.Policy) []string {
-	names := []string{udap.B2BKey}
-	if p.B2BUser != udap.UserOff {
-		names = append(names, udap.B2BUserKey)
-	}
-	if p.PurposeFromSAN {
-		names = append(names, udap.IASKey)
+func extensionsOf(p udap.Policy) (names []string) {
+	for _, name := range []string{udap.B2BKey, udap.B2BUserKey, udap.IASKey} {
+		if readsExtension(p, name) {
+			names = append(names, name)
+		}
 	}
 	return names
+}
+
+// readsExtension reports whether an authorization extension object is read in a
+// community.
+func readsExtension(p udap.Policy, name string) bool {
+	switch name {
+	case udap.B2BKey:
+		return true
+	case udap.B2BUserKey:
+		return p.B2BUser != udap.UserOff
+	case udap.IASKey:
+		return p.PurposeFromSAN
+	}
+	return false
 }
 
 // extensionsRequired returns the names of the objects that every request for a
@@ -197,25 +209,20 @@ func storedB2B(b *udap.B2B, tr *trace.Trace) (jsontext.Value, error) {
 	}, tr)
 }
 
-// without returns the names of the members that are not known, in their order.
-func without(members map[string]jsontext.Value, known []string) []string {
-	var others []string
-	for name := range members {
-		if !slices.Contains(known, name) {
-			others = append(others, name)
-		}
-	}
-	slices.Sort(others)
-	return others
-}
-
 // noteExtensions records what became of the other extension objects: they are
 // ignored, always (UDAP client authorization grants 6.4 allows that or
 // refusing), and one that has been renamed is recognised.
 func noteExtensions(a *authenticated, tr *trace.Trace) {
 	udap.CheckExtensionNames(a.ant, tr)
-	others := without(a.ant.Extensions, extensionsOf(a.ant.Community.Policy))
+	var others []string
+	for name := range a.ant.Extensions {
+		if !readsExtension(a.ant.Community.Policy, name) {
+			others = append(others, name)
+		}
+	}
+
 	if len(others) > 0 {
+		slices.Sort(others)
 		tr.Warn(checkExtension, trace.Finding{
 			Expected: "extension objects that the metadata lists",
 			Found:    strings.Join(others, ", "),

@@ -21,6 +21,7 @@ type entry struct {
 	issuer  *x509.Certificate
 	list    *x509.RevocationList // nil until one was had
 	fetched time.Time            // when list came
+	given   []udap.CRLAnswer     // what answer returns while list counts; nil: not made yet
 	tried   time.Time            // when the last fetch of this process ended
 	err     error                // how the last fetch failed; nil when it did not
 	used    time.Time            // when it was last asked for
@@ -28,6 +29,11 @@ type entry struct {
 	odd     string               // a warning about the list that counts; empty when there is none
 
 	kept *x509.RevocationList // the list that the store has; only the fetch under way looks at it
+}
+
+// keep replaces the list.
+func (e *entry) keep(list *x509.RevocationList, fetched time.Time) {
+	e.list, e.fetched, e.given = list, fetched, nil
 }
 
 // usable reports whether the list still counts. RFC 5280 6.3.3: not past nextUpdate.
@@ -62,19 +68,29 @@ func (e *entry) size() int64 {
 	return int64(len(e.list.Raw))
 }
 
-// answer returns the CRL if it counts, and otherwise why there is none. f is the
-// flight that the caller waited for, if any.
-func (e *entry) answer(now time.Time, f *flight) udap.CRLAnswer {
-	a := udap.CRLAnswer{URL: e.key.place}
-	if e.usable(now) {
-		a.List, a.Fetched = e.list, e.fetched
-		return a
+// answer returns the CRL if it counts, and otherwise why there is none, as the one
+// element of a slice that never changes. f is the flight that the caller waited for, if
+// any.
+func (e *entry) answer(now time.Time, f *flight) []udap.CRLAnswer {
+	if !e.usable(now) {
+		err := f.missed()
+		if err == nil {
+			err = e.reason(now)
+		}
+		return []udap.CRLAnswer{{
+			URL: e.key.place,
+			Err: err,
+		}}
 	}
 
-	if a.Err = f.missed(); a.Err == nil {
-		a.Err = e.reason(now)
+	if e.given == nil {
+		e.given = []udap.CRLAnswer{{
+			URL:     e.key.place,
+			List:    e.list,
+			Fetched: e.fetched,
+		}}
 	}
-	return a
+	return e.given
 }
 
 // reason returns why there is no CRL that counts: none was ever fetched, or the

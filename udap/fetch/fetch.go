@@ -163,15 +163,14 @@ func (s *Source) ask(ctx context.Context, places []string, issuer *x509.Certific
 	if len(places) > maxPlaces {
 		places = places[:maxPlaces]
 	}
-	answers := make([]udap.CRLAnswer, len(places))
 	if len(places) == 1 {
-		answers[0] = s.answer(ctx, places[0], issuer)
-		return answers
+		return s.answer(ctx, places[0], issuer)
 	}
 
+	answers := make([]udap.CRLAnswer, len(places))
 	var wg sync.WaitGroup
 	for i, p := range places {
-		wg.Go(func() { answers[i] = s.answer(ctx, p, issuer) })
+		wg.Go(func() { answers[i] = s.answer(ctx, p, issuer)[0] })
 	}
 
 	wg.Wait()
@@ -180,14 +179,14 @@ func (s *Source) ask(ctx context.Context, places []string, issuer *x509.Certific
 }
 
 // answer gives the list of one place, fetching it when there is none that
-// counts, and never twice at one time.
-func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certificate) udap.CRLAnswer {
+// counts, and never twice at one time. It returns one element, which never changes.
+func (s *Source) answer(ctx context.Context, place string, issuer *x509.Certificate) []udap.CRLAnswer {
 	e, err := s.entry(place, issuer)
 	if err != nil {
-		return udap.CRLAnswer{
+		return []udap.CRLAnswer{{
 			URL: place,
 			Err: err,
-		}
+		}}
 	}
 
 	now := s.cfg.Now()
@@ -266,7 +265,7 @@ func (s *Source) end(e *entry, f *flight, list *x509.RevocationList, warning str
 	if list != e.list {
 		e.odd = warning
 	}
-	e.list, e.fetched = list, e.tried
+	e.keep(list, e.tried)
 	s.evict(e)
 }
 

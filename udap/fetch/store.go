@@ -133,7 +133,8 @@ func (s *Source) adopt(key string) {
 
 		s.mu.Lock()
 		if e.list == nil || !Older(list, e.list) && !bytes.Equal(list.Raw, e.list.Raw) {
-			e.list, e.fetched, e.odd = list, fetched, missingNumber(list)
+			e.keep(list, fetched)
+			e.odd = missingNumber(list)
 			s.evict(e)
 		}
 		s.mu.Unlock()

@@ -117,12 +117,17 @@ func NewTrace(action string, now time.Time) *Trace {
 	_, _ = rand.Read(id[:]) // crypto/rand.Read never fails (Go 1.24)
 	var text [2 * len(id)]byte
 	hex.Encode(text[:], id[:])
-	return &Trace{
+	t := &struct {
+		Trace
+		room [usualSteps]Step
+	}{}
+	t.Trace = Trace{
 		ID:     string(text[:]),
 		Action: action,
 		Time:   now,
-		Steps:  make([]Step, 0, usualSteps),
+		Steps:  t.room[:0],
 	}
+	return &t.Trace
 }
 
 // Observe lets the decision go on after refusals that are tolerated, at those places
