@@ -177,6 +177,57 @@ func decrement[K comparable](m map[K]int, k K) {
 	}
 }
 
+// Bounds of the bodies that are in memory at once, as multiples and parts of
+// limits.body. A body is reserved step by step; the first step is free, so that
+// long bodies never hinder short ones.
+const (
+	roomBodies = 8
+	roomSteps  = 32
+)
+
+// room bounds how many bytes of long bodies are in memory at once. A client has half
+// of it at most.
+type room struct {
+	size int64
+	step int64
+
+	mu      sync.Mutex
+	used    int64
+	clients map[string]int64
+}
+
+// newRoom returns the room for bodies of at most limit bytes each.
+func newRoom(limit int) *room {
+	return &room{
+		size:    roomBodies * int64(limit),
+		step:    max(int64(limit)/roomSteps, 1),
+		clients: map[string]int64{},
+	}
+}
+
+// reserve reports whether it reserved one more step for a client.
+func (m *room) reserve(client string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.used+m.step > m.size || client != "" && m.clients[client]+m.step > m.size/2 {
+		return false
+	}
+
+	m.used += m.step
+	m.clients[client] += m.step
+	return true
+}
+
+// release returns bytes that a client reserved.
+func (m *room) release(client string, bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.used -= bytes
+	if m.clients[client] -= bytes; m.clients[client] == 0 {
+		delete(m.clients, client)
+	}
+}
+
 // turn is one request's place in a pool. A request holds a slot only while it
 // is worked on: from when it has arrived whole until its answer is begun, so
 // that neither a slow sender nor a slow reader holds one.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// body is a request's body as handlers read it. It must arrive at a least rate,
-// and its end begins the request's turn.
+// body is a request's body as handlers read it. It must arrive at a least rate and
+// have room in memory, and its end begins the request's turn.
 type body struct {
 	from    io.ReadCloser // net/http's own
 	most    int64         // bytes that it may have
@@ -25,6 +25,10 @@ type body struct {
 	received int64
 	deadline time.Time // as set on the connection
 	whole    bool      // read to its end
+
+	room     *room
+	reserved int64  // bytes of the room
+	client   string // for whom
 
 	ctx    context.Context // of the request
 	answer *answer         // whose turn begins at the end of the body
@@ -43,6 +47,10 @@ func (b *body) Read(p []byte) (int, error) {
 
 	n, err := b.from.Read(p[:min(int64(len(p)), b.most-b.received+1)])
 	b.received += int64(n)
+	if busy := b.fit(); busy != nil {
+		return n, busy
+	}
+
 	switch {
 	case b.received > b.most:
 		return n - 1, &http.MaxBytesError{Limit: b.most}
@@ -60,6 +68,22 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 
 	return n, err
+}
+
+// fit reserves room for what has been received, less the first step. With errBusy
+// the rest must not be read: the client may try again when others are done.
+func (b *body) fit() error {
+	for b.received > b.reserved+b.room.step {
+		if b.reserved == 0 {
+			b.client = b.answer.turn.client
+		}
+		if !b.room.reserve(b.client) {
+			return b.answer.busy("too many long bodies are being received; try again shortly")
+		}
+		b.reserved += b.room.step
+	}
+
+	return nil
 }
 
 // hurry sets the moment at which the mean rate falls below the least one. The
@@ -117,9 +141,18 @@ func (b *body) finish() bool {
 	return true
 }
 
+// vacate frees the room of a body whose work is done.
+func (b *body) vacate() {
+	if b.reserved > 0 {
+		b.room.release(b.client, b.reserved)
+		b.reserved = 0
+	}
+}
+
 // abandon makes net/http give up at once on the rest of the body, which it would
 // otherwise wait for before it closes the connection.
 func (b *body) abandon() {
+	b.vacate()
 	if !b.whole {
 		_ = b.control.SetReadDeadline(time.Unix(1, 0))
 	}

@@ -32,6 +32,7 @@ type front struct {
 	fhir    []string     // paths of the FHIR bases: errors below them are OperationOutcomes
 	sharing sharing
 	pools   pools
+	room    *room  // of long bodies
 	limits  Limits // with defaults, as the next
 	times   Timeouts
 	log     *slog.Logger
@@ -120,6 +121,7 @@ func (f *front) initBody(ctx context.Context, out *answer, r *http.Request) {
 		until:   time.Now().Add(f.times.Read),
 		ctx:     ctx,
 		answer:  out,
+		room:    f.room,
 	}
 }
 
@@ -399,12 +401,16 @@ func (a *answer) beginTurn(ctx context.Context) error {
 	if a.turn.begin(ctx) {
 		return nil
 	}
+	return a.busy("too many requests are being answered; try again shortly")
+}
 
+// busy has the request refused until others are done, and returns errBusy.
+func (a *answer) busy(text string) error {
 	a.overloaded.Inc()
 	a.Header().Set("Retry-After", "1")
 	a.instead = &refusal{
 		http.StatusServiceUnavailable,
-		"too many requests are being answered; try again shortly",
+		text,
 	}
 	return errBusy
 }
@@ -433,6 +439,7 @@ func (a *answer) Write(p []byte) (int, error) {
 func (a *answer) begin(status int) {
 	a.status = status
 	a.turn.end()
+	a.body.vacate()
 	if !a.body.finish() {
 		a.Header().Set("Connection", "close")
 	}

@@ -28,6 +28,7 @@ func newFront(h http.HandlerFunc) (*front, *bytes.Buffer) {
 		toPub:  h,
 		fhir:   []string{"/fhir"},
 		pools:  newPools(Limits{Requests: 1, TokenRequests: 1}),
+		room:   newRoom(100),
 		limits: Limits{Body: 100, Rate: 1},
 		times:  Timeouts{}.withDefaults(),
 		log:    slog.New(slog.NewTextHandler(&log, nil)),
@@ -126,6 +127,77 @@ func TestOverload(t *testing.T) {
 	if res, _, _ := ask(f, "/fhir/c"); res.StatusCode != 204 {
 		t.Errorf("the place is not given back: %d", res.StatusCode)
 	}
+}
+
+// Long bodies that arrive at once have a bounded place in memory, of which one client
+// has half; short ones always arrive, and the place is free again after each answer.
+//
+// Covers: case 268
+func TestLongBodiesHaveBoundedRoom(t *testing.T) {
+	const limit = 3200
+	f, _ := newFront(func(w http.ResponseWriter, r *http.Request) {
+		r.Context().Value(answerKey{}).(*answer).turn.client = r.Header.Get("Client")
+		if _, err := io.ReadAll(r.Body); err == nil {
+			w.WriteHeader(http.StatusNoContent)
+		}
+	})
+	f.limits.Body, f.room = limit, newRoom(limit)
+	f.pools = newPools(Limits{Requests: 100, TokenRequests: 1, RequestsPerAddress: 100, RequestsPerClient: 100})
+
+	post := func(client string, body io.Reader) *http.Response {
+		r := httptest.NewRequest("POST", "https://h/fhir/Patient", body)
+		r.Header.Set("Client", client)
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, r)
+		return w.Result()
+	}
+	long := func() io.Reader { return strings.NewReader(strings.Repeat("x", limit)) }
+
+	release := make(chan struct{})
+	done := make(chan int)
+	hold := func(client string, n int) {
+		for range n {
+			arrived := make(chan struct{})
+			go func() { done <- post(client, io.MultiReader(long(), &held{arrived, release})).StatusCode }()
+			<-arrived
+		}
+	}
+	refused := func(client string) {
+		t.Helper()
+		if res := post(client, long()); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+			t.Errorf("a long body of %s beyond the room: %d %v", client, res.StatusCode, res.Header)
+		}
+	}
+
+	hold("a", roomBodies/2)
+	refused("a")
+	hold("b", roomBodies/2)
+	refused("c")
+	if res := post("c", strings.NewReader(strings.Repeat("x", limit/roomSteps))); res.StatusCode != 204 {
+		t.Errorf("a short body beside long ones: %d", res.StatusCode)
+	}
+
+	close(release)
+	for range roomBodies {
+		if status := <-done; status != 204 {
+			t.Errorf("a long body that had room: %d", status)
+		}
+	}
+	if res := post("a", long()); res.StatusCode != 204 || f.room.used != 0 || len(f.room.clients) != 0 {
+		t.Errorf("afterwards: %d, %d bytes of %v", res.StatusCode, f.room.used, f.room.clients)
+	}
+}
+
+// held is the end of a body that comes when it is released.
+type held struct {
+	arrived chan<- struct{}
+	release <-chan struct{}
+}
+
+func (h *held) Read([]byte) (int, error) {
+	close(h.arrived)
+	<-h.release
+	return 0, io.EOF
 }
 
 // Forwarding fields that name another host are counted, and the log keeps them

@@ -69,6 +69,7 @@ func (s *Site) routes() (*front, error) {
 		fhir:    bases,
 		sharing: pages,
 		pools:   newPools(s.cfg.Limits),
+		room:    newRoom(s.cfg.Limits.Body),
 		limits:  s.cfg.Limits,
 		times:   s.cfg.Timeouts,
 		log:     s.deps.Log,
