@@ -38,9 +38,6 @@ func EncodeSegment(place uint32, terms iter.Seq2[string, []uint64]) []byte {
 	return w.end(place)
 }
 
-// afterTerm is how many bytes of a key are behind its term: a zero, and the number.
-const afterTerm = 9
-
 // segmentWriter writes keys.
 type segmentWriter struct {
 	b      []byte
