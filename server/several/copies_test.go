@@ -104,6 +104,9 @@ func (d *destinations) answered(all []*sent, refusal int) (done []*sent, busy in
 	if busy > 0 {
 		d.t.Logf("%d of %d requests came to a busy machine", busy, len(all))
 	}
+	if busy > len(all)/2 {
+		d.t.Errorf("with %d of %d requests unanswered nothing is shown", busy, len(all))
+	}
 	return done, busy
 }
 
