@@ -60,11 +60,6 @@ func (v *Viewer) Show(sn Snapshot, e Entry) ([]byte, error) {
 	return seen.body, err
 }
 
-// Join adds what another one has shown to what Security returns.
-func (v *Viewer) Join(other *Viewer) {
-	v.r.notes.security.Join(other.r.notes.security)
-}
-
 // Security returns the label of all together that was shown, nil for none.
 func (v *Viewer) Security() []search.Coding {
 	if l := v.r.notes.security.Level(); l > 0 {

@@ -1,22 +1,22 @@
 package export
 
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+)
+
 // Bounds of what one transaction copies: it must be short, and an export of any size
-// has a few batches in memory.
+// has two batches in memory.
 const (
 	batchRows  = 1000
 	batchBytes = 1 << 20
 )
 
-// batch is what was copied out of one transaction.
+// batch is rows copied out of one transaction.
 type batch struct {
-	rows   []row
-	arena  []byte
-	about  map[string]bool // patients whose data it has
-	shared worklist        // what belongs to no patient and its resources refer to
-
-	filled chan struct{} // has one when it is full, or err is why it is not
-	err    error
-	last   uint64 // number of a resource up to which all were read
+	rows  []row
+	arena []byte
 }
 
 // row is one line to write.
@@ -28,18 +28,15 @@ type row struct {
 // newBatch returns an empty batch with room for what most transactions copy.
 func newBatch() *batch {
 	return &batch{
-		rows:   make([]row, 0, batchRows),
-		arena:  make([]byte, 0, batchBytes+batchBytes/8),
-		about:  map[string]bool{},
-		filled: make(chan struct{}, 1),
+		rows:  make([]row, 0, batchRows),
+		arena: make([]byte, 0, batchBytes+batchBytes/8),
 	}
 }
 
-func (b *batch) reset() {
-	b.rows = b.rows[:0]
-	b.arena = b.arena[:0]
-	clear(b.about)
-	b.shared.reset()
+func (b *batch) reset() { b.rows, b.arena = b.rows[:0], b.arena[:0] }
+
+func (b *batch) full() bool {
+	return len(b.rows) >= batchRows || len(b.arena) >= batchBytes
 }
 
 func (b *batch) add(list, typ string, body []byte) {
@@ -53,8 +50,58 @@ func (b *batch) add(list, typ string, body []byte) {
 	})
 }
 
-// write writes the rows of a batch.
-func (o *output) write(b *batch) error {
+// writer writes batches to the files while the next one is copied out of the store.
+type writer struct {
+	full, empty chan *batch
+	ended       chan error
+}
+
+// startWriter starts a writer. It calls failed when a batch cannot be written; what
+// comes after that one is dropped.
+func startWriter(out *output, failed context.CancelFunc) *writer {
+	w := &writer{
+		full:  make(chan *batch),
+		empty: make(chan *batch, 1),
+		ended: make(chan error, 1),
+	}
+	w.empty <- newBatch()
+
+	go func() {
+		var err error
+		for b := range w.full {
+			if err == nil {
+				err = out.write(b)
+			}
+			if err != nil {
+				failed()
+			}
+			w.empty <- b
+		}
+		w.ended <- err
+	}()
+	return w
+}
+
+// swap has a batch written, and returns another one.
+func (w *writer) swap(b *batch) *batch {
+	w.full <- b
+	return <-w.empty
+}
+
+// close waits for the last batch, and returns why one could not be written.
+func (w *writer) close() error {
+	close(w.full)
+	return <-w.ended
+}
+
+// write writes the rows of a batch. A panic in it is the failure of one job.
+func (o *output) write(b *batch) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("export: writing panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+
 	for _, r := range b.rows {
 		if err := o.add(r.list, r.typ, b.arena[r.from:r.to]); err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -35,16 +34,12 @@ type Service interface {
 }
 
 // Export is $export. It implements async.Kind.
-type Export struct {
-	Config
-
-	spare sync.Mutex // is held by the export that may use a further core
-}
+type Export struct{ Config }
 
 var _ async.Kind = (*Export)(nil)
 
 // New returns the operation $export.
-func New(c Config) *Export { return &Export{Config: c} }
+func New(c Config) *Export { return &Export{c} }
 
 // Check implements async.Kind. What the export is about must be there for the grant.
 func (x *Export) Check(ctx context.Context, a *fhir.Asked) error {
@@ -103,30 +98,26 @@ func current(ctx context.Context, sn fhir.Snapshot, typ, id string) (fhir.Entry,
 // Do implements async.Kind. An export that was interrupted begins anew, with a new
 // moment: its client has not seen anything of the first.
 func (x *Export) Do(ctx context.Context, w *async.Work) error {
-	t := &task{
-		work:  w,
-		out:   newOutput(w),
-		about: map[string]bool{},
-	}
-	t.Export = x
-	t.access = t.viewer(ctx)
-
-	var err error
-	if t.query, err = readQuery(&w.Asked, t.access.Reader, x.Service.Bases()); err != nil {
+	r := x.Service.Viewer(ctx, w.Asked.Grant, w.Asked.Header)
+	q, err := readQuery(&w.Asked, r.Reader, x.Service.Bases())
+	if err != nil {
 		return err
 	}
 
+	t := &task{
+		Export: x,
+		query:  q,
+		work:   w,
+		access: r,
+		out:    newOutput(w),
+		about:  map[string]bool{},
+	}
 	err = t.run(ctx)
 	if err != nil {
 		t.out.abandon()
 	}
 
 	return errors.Join(err, t.disclosed(true, err))
-}
-
-// viewer returns what decides about access, for one goroutine.
-func (t *task) viewer(ctx context.Context) *fhir.Viewer {
-	return t.Service.Viewer(ctx, t.work.Asked.Grant, t.work.Asked.Header)
 }
 
 // manifest is the answer of a finished export (Bulk Data 2.0, "Response - Complete

@@ -26,33 +26,15 @@ const maxShared = 200_000
 // from adds what a resource refers to.
 func (l *worklist) from(typ string, terms search.Terms) error {
 	search.References(typ, "", terms, func(to, id string) {
-		if access.Shared(to) {
-			l.add(key{to, id})
+		if k := (key{to, id}); access.Shared(to) && !l.known[k] {
+			if l.known == nil {
+				l.known = map[key]bool{}
+			}
+			l.known[k] = true
+			l.pending = append(l.pending, k)
 		}
 	})
-	return l.bounded()
-}
 
-// join adds what another one has pending.
-func (l *worklist) join(other *worklist) error {
-	for _, k := range other.pending {
-		l.add(k)
-	}
-	return l.bounded()
-}
-
-func (l *worklist) add(k key) {
-	if l.known[k] {
-		return
-	}
-	if l.known == nil {
-		l.known = map[key]bool{}
-	}
-	l.known[k] = true
-	l.pending = append(l.pending, k)
-}
-
-func (l *worklist) bounded() error {
 	if len(l.known) > maxShared {
 		return fhir.Refuse(http.StatusRequestEntityTooLarge, "too-costly",
 			"The patients' resources refer to too many others: export fewer patients or types at a time.", "")
@@ -60,32 +42,26 @@ func (l *worklist) bounded() error {
 	return nil
 }
 
-func (l *worklist) reset() {
-	clear(l.known)
-	l.pending = l.pending[:0]
-}
-
 // followShared exports what is on the worklist, and what that refers to.
 func (t *task) followShared(ctx context.Context) error {
-	if len(t.shared.pending) == 0 {
-		return nil
-	}
-
-	c := t.newCopier()
-	c.batch = newBatch()
 	for len(t.shared.pending) > 0 {
+		if err := t.work.Alive(ctx); err != nil {
+			return err
+		}
+
 		done := 0
-		c.batch.reset()
+		some := t.shared.pending[:min(batchRows, len(t.shared.pending))]
 		err := t.Store.View(ctx, func(sn fhir.Snapshot) error {
+			t.batch.reset()
 			if err := t.moment.follow(ctx, sn); err != nil {
 				return err
 			}
 
-			for _, k := range t.shared.pending[:min(batchRows, len(t.shared.pending))] {
-				if err := c.sharedOne(ctx, sn, k); err != nil {
+			for _, k := range some {
+				if err := t.sharedOne(ctx, sn, k); err != nil {
 					return err
 				}
-				if done++; len(c.batch.arena) >= batchBytes {
+				if done++; t.batch.full() {
 					break
 				}
 			}
@@ -94,7 +70,7 @@ func (t *task) followShared(ctx context.Context) error {
 		})
 		t.shared.pending = t.shared.pending[done:]
 		if err == nil {
-			err = t.hand(ctx, c.batch)
+			err = t.hand()
 		}
 		if err != nil {
 			return err
@@ -105,34 +81,34 @@ func (t *task) followShared(ctx context.Context) error {
 }
 
 // sharedOne exports one resource of the worklist.
-func (c *copier) sharedOne(ctx context.Context, sn fhir.Snapshot, k key) error {
+func (t *task) sharedOne(ctx context.Context, sn fhir.Snapshot, k key) error {
 	e, ok, err := current(ctx, sn, k.typ, k.id)
 	if err == nil && ok {
-		e, ok, err = c.moment.version(ctx, sn, e)
+		e, ok, err = t.moment.version(ctx, sn, e)
 	}
 	if err != nil || !ok || e.Deleted {
 		return err
 	}
 
-	terms, err := c.terms(e)
+	terms, err := t.terms(e)
 	if err != nil {
 		return err
 	}
-	if seen, err := c.sees(ctx, sn, e); err != nil || !seen {
+	if seen, err := t.sees(ctx, sn, e); err != nil || !seen {
 		return err
 	}
 
-	f, filtered := c.filters[e.Type]
-	if c.types[e.Type] && c.inTime(e) && (!filtered || f.Passes(e.ID, terms)) && !c.ofMember(e, terms) {
-		return c.give(sn, e, terms)
+	f, filtered := t.filters[e.Type]
+	if t.types[e.Type] && t.inTime(e) && (!filtered || f.Passes(e.ID, terms)) && !t.ofMember(e, terms) {
+		return t.give(sn, e, terms)
 	}
-	return c.batch.shared.from(e.Type, terms)
+	return t.shared.from(e.Type, terms)
 }
 
 // relevant reports whether a Provenance is of a resource that is exported and, where
 // only the latest is asked for, whether it is that.
-func (c *copier) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, terms search.Terms) (bool, error) {
-	if seen, err := c.sees(ctx, sn, e); err != nil || !seen {
+func (t *task) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, terms search.Terms) (bool, error) {
+	if seen, err := t.sees(ctx, sn, e); err != nil || !seen {
 		return false, err
 	}
 
@@ -144,16 +120,16 @@ func (c *copier) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, t
 	for _, k := range targets {
 		of, ok, err := current(ctx, sn, k.typ, k.id)
 		if err == nil && ok {
-			of, ok, err = c.moment.version(ctx, sn, of)
+			of, ok, err = t.moment.version(ctx, sn, of)
 		}
 		if err == nil && ok && !of.Deleted {
-			ok, err = c.exportsTarget(ctx, sn, of)
+			ok, err = t.exportsTarget(ctx, sn, of)
 		} else {
 			ok = false
 		}
 
-		if err == nil && ok && c.provenance == latestProvenance {
-			ok, err = c.latest(ctx, sn, e, k)
+		if err == nil && ok && t.provenance == latestProvenance {
+			ok, err = t.latest(ctx, sn, e, k)
 		}
 		if err != nil || ok {
 			return ok, err
@@ -163,26 +139,26 @@ func (c *copier) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, t
 	return false, nil
 }
 
-func (c *copier) exportsTarget(ctx context.Context, sn fhir.Snapshot, of fhir.Entry) (bool, error) {
-	terms, err := c.terms(of)
+func (t *task) exportsTarget(ctx context.Context, sn fhir.Snapshot, of fhir.Entry) (bool, error) {
+	terms, err := t.terms(of)
 	if err != nil {
 		return false, err
 	}
-	return c.exports(ctx, sn, of, terms)
+	return t.exports(ctx, sn, of, terms)
 }
 
 // latest reports whether no other Provenance of a target was recorded later.
-func (c *copier) latest(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, target key) (bool, error) {
-	parser := search.Parser{Bases: c.Service.Bases()}
-	clause, err := parser.Plain("Provenance", "target", target.typ+"/"+target.id)
+func (t *task) latest(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, target key) (bool, error) {
+	parser := search.Parser{Bases: t.Service.Bases()}
+	c, err := parser.Plain("Provenance", "target", target.typ+"/"+target.id)
 	if err != nil {
 		return false, err
 	}
 
 	src, _ := fhir.AccessTo(sn, e)
-	found, err := c.access.Restrict(ctx, sn, src).Find(&search.Query{
+	found, err := t.access.Restrict(ctx, sn, src).Find(&search.Query{
 		Types:   []string{"Provenance"},
-		Clauses: []search.Clause{clause},
+		Clauses: []search.Clause{c},
 	})
 	if err != nil {
 		return false, err
@@ -190,14 +166,14 @@ func (c *copier) latest(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, tar
 
 	own, err := recorded(e)
 	for _, doc := range found.Docs {
-		if err != nil || doc == e.Doc || doc > c.moment.last {
+		if err != nil || doc == e.Doc || doc > t.moment.last {
 			continue
 		}
 
 		var other fhir.Entry
 		var ok bool
 		if other, ok, err = sn.Entry(ctx, doc); err == nil && ok {
-			other, ok, err = c.moment.version(ctx, sn, other)
+			other, ok, err = t.moment.version(ctx, sn, other)
 		}
 		if err != nil || !ok || other.Deleted {
 			continue

@@ -4,18 +4,16 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"fhirdest.example/fhir"
 )
 
-// moment is one state of the store. It follows later states, in any order.
+// moment is one state of the store.
 type moment struct {
 	time time.Time // no resource that it has was changed later
 	last uint64    // its highest number of a resource or record
 
-	mu      sync.Mutex        // guards all below
 	seen    uint64            // changes up to here are in changed
 	changed map[uint64]uint64 // resources changed since, and the first version after the moment
 }
@@ -44,8 +42,6 @@ func newMoment(ctx context.Context, store fhir.Store, at time.Time) (*moment, er
 
 // follow notes what has changed up to a later state.
 func (m *moment) follow(ctx context.Context, sn fhir.Snapshot) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	newest := m.seen
 	err := sn.Changes(ctx, "", 0, func(seq, doc, version uint64) bool {
 		if seq <= m.seen {
@@ -77,7 +73,7 @@ func (m *moment) follow(ctx context.Context, sn fhir.Snapshot) error {
 // moment must have followed the state.
 func (m *moment) version(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) (fhir.Entry, bool, error) {
 	at := e.Version
-	if first, ok := m.firstChange(e.Doc); ok {
+	if first, ok := m.changed[e.Doc]; ok {
 		at = first - 1
 	}
 
@@ -99,13 +95,4 @@ func (m *moment) version(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) (f
 		}
 		at = e.Version - 1
 	}
-}
-
-// firstChange returns the first version of a resource after the moment, as far as it has
-// followed later states.
-func (m *moment) firstChange(doc uint64) (version uint64, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	version, ok = m.changed[doc]
-	return version, ok
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 
 	"fhirdest.example/fhir"
@@ -16,14 +15,11 @@ import (
 // interrupted is a store in which others write whenever an export has let go of it.
 type interrupted struct {
 	fhir.Store
-	mu     sync.Mutex // others write one after another
 	others func()
 }
 
 func (s *interrupted) View(ctx context.Context, f func(fhir.Snapshot) error) error {
 	err := s.Store.View(ctx, f)
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.others()
 	return err
 }
@@ -58,11 +54,8 @@ func TestOneStateWhileOthersWrite(t *testing.T) {
 		e.Kinds = func(e *asyncenv.Env) map[string]async.Kind {
 			return map[string]async.Kind{"$export": export.New(export.Config{
 				PublicBase: asyncenv.Base,
-				Store: &interrupted{
-					Store:  e.Store,
-					others: func() { others() },
-				},
-				Service: e.Service,
+				Store:      &interrupted{e.Store, func() { others() }},
+				Service:    e.Service,
 			})}
 		}
 	})
