@@ -49,10 +49,11 @@ func (t *task) followShared(ctx context.Context) error {
 			return err
 		}
 
-		done := 0
+		var done int
 		some := t.shared.pending[:min(batchRows, len(t.shared.pending))]
 		err := t.Store.View(ctx, func(sn fhir.Snapshot) error {
 			t.batch.reset()
+			done = 0
 			if err := t.moment.follow(ctx, sn); err != nil {
 				return err
 			}

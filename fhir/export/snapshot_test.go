@@ -101,3 +101,54 @@ func TestOneStateWhileOthersWrite(t *testing.T) {
 		}
 	}
 }
+
+// twice is a store whose views are run again, as those of a database are that has moved
+// on between two of their statements.
+type twice struct{ fhir.Store }
+
+func (s twice) View(ctx context.Context, f func(fhir.Snapshot) error) error {
+	return s.Store.View(ctx, func(sn fhir.Snapshot) error {
+		if err := f(sn); err != nil {
+			return err
+		}
+		return f(sn)
+	})
+}
+
+// An export has each resource once, however often its views of the store are run.
+func TestViewsAreRunAgain(t *testing.T) {
+	e := asyncenv.New(t, func(e *asyncenv.Env) {
+		e.Kinds = func(e *asyncenv.Env) map[string]async.Kind {
+			again := kinds(e)
+			again["$export"] = export.New(export.Config{
+				PublicBase: asyncenv.Base,
+				Store:      twice{e.Store},
+				Service:    e.Service,
+			})
+			return again
+		}
+	})
+	put(t, e, record...)
+
+	m := exported(t, e, "GET", "/Group/outer/$export", asyncenv.All, "")
+	for _, key := range []string{
+		"Group/outer",
+		"Patient/p",
+		"Observation/op",
+		"Practitioner/prac",
+		"Organization/org",
+		"Organization/top",
+	} {
+		if m.lines[key] == "" {
+			t.Errorf("%s is missing", key)
+		}
+	}
+
+	lines := 0
+	for _, f := range m.Output {
+		lines += f.Count
+	}
+	if lines != 6 {
+		t.Errorf("%d lines, of %d resources", lines, len(m.lines))
+	}
+}
