@@ -100,7 +100,7 @@ func firstSorted(f *Finder, q *Query, position []byte, n int) (r *Result, ok boo
 		w.valued()
 	}
 	if w.goes() {
-		w.group("", Lookup(w.asked.typ, "_type").exactly())
+		w.valueless()
 	}
 
 	for i := range w.result.sorted {
@@ -235,11 +235,45 @@ func (w *ordering) group(value string, with probe) {
 	})
 
 	w.take(value, docs)
+	w.finish(begin)
+}
 
-	if whole {
+// finish orders what was added from an index on, and leaves as many as are wanted.
+func (w *ordering) finish(begin int) {
+	if len(w.result.sort) > 1 {
 		slices.SortFunc(w.result.sorted[begin:], func(a, b sorted) int { return w.result.compare(&a, &b) })
 	}
 	w.result.sorted = w.result.sorted[:min(len(w.result.sorted), w.n)]
+}
+
+// valueless goes through the resources without a value, which come last. Where they are
+// few among many others, they are what the lists of the index leave.
+func (w *ordering) valueless() {
+	begin := len(w.result.sorted)
+	ofType := Lookup(w.asked.typ, "_type").exactly()
+	w.group("", ofType)
+	if !w.cut {
+		return
+	}
+
+	valued := allOf(w.result.sort[0].Param)
+	valued.keep = w.result.sort[0].Param.orders
+	left, _ := w.list(w.asked.typ, &Clause{probes: []probe{ofType}}, maxInt)
+	others, _ := w.list(w.asked.typ, &Clause{probes: []probe{valued}}, maxInt)
+	left = subtract(subtract(left, others), w.hidden)
+	if len(left) > MaxSorted {
+		return
+	}
+
+	whole := len(w.result.sort) > 1
+	w.cut = false
+	w.result.sorted = w.result.sorted[:begin]
+	for some := range slices.Chunk(left, maxCandidates) {
+		if whole || w.goes() {
+			w.take("", some)
+		}
+	}
+	w.finish(begin)
 }
 
 // take adds those of docs that match, that have the value as their first key, and that

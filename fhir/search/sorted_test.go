@@ -171,6 +171,64 @@ func TestSortedPageIsBounded(t *testing.T) {
 	}
 }
 
+// The last pages, too, are found without a sort of all: those of the few resources without
+// a value among many others, and the one behind them.
+func TestSortedPagesReachTheEnd(t *testing.T) {
+	const many = maxFirst + 1000
+	m := newMemory()
+	for i := range many {
+		at := ""
+		if i%500 != 0 {
+			at = fmt.Sprintf(`,"effectiveDateTime":"2026-03-01T00:00:%02dZ"`, i%60)
+		}
+		m.add(t, fmt.Sprintf(`{"resourceType":"Observation","id":"o%d","status":"final"%s}`, i, at))
+	}
+	m.settle()
+
+	for _, row := range []struct {
+		by    string
+		hides bool
+	}{
+		{"date", false},
+		{"-date", true},
+		{"date,-_id", true},
+		{"status", false},
+	} {
+		t.Run(row.by, func(t *testing.T) {
+			q, err := m.ps.Parse(t.Context(), []string{"Observation"}, []Pair{{"_sort", row.by}}, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			f := NewFinder(t.Context(), &orderly{memory: m}, everything, everything)
+			if row.hides {
+				f.Visible = odd
+			}
+			whole, err := f.Find(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			want := whole.Docs[len(whole.Docs)-60:]
+			position := whole.Position(len(whole.Docs) - 61)
+			var got []uint64
+			for range 7 {
+				r, ok, err := f.First(q, position, 10)
+				if !ok || err != nil {
+					t.Fatalf("after %d: %v, %v", len(got), ok, err)
+				}
+				if got = append(got, r.Docs...); len(r.Docs) > 0 {
+					position = r.Position(len(r.Docs) - 1)
+				}
+			}
+
+			if !slices.Equal(got, want) {
+				t.Errorf("the last %d are found in pages as %d", len(want), len(got))
+			}
+		})
+	}
+}
+
 // What the reader may find of a whole type is counted as Find lists it, whatever marks
 // and rules hide; other queries are left to Find.
 func TestTallyIsTheLengthOfTheResult(t *testing.T) {
