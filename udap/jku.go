@@ -52,7 +52,7 @@ func (val *validation) keySetURL(e *envelope) string {
 		return ""
 	}
 
-	return jku
+	return client.binding.JWKSURI // the same text, but no part of a header that it would keep in memory
 }
 
 // certsByJKU reads the certificates of the key that kid names in the set at

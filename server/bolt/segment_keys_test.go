@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -16,22 +17,12 @@ import (
 func TestSegmentKeys(t *testing.T) {
 	p := newTailPart(1)
 	x := trail.NewIndexer()
+	rnd := rand.New(rand.NewPCG(1, 2))
 	var want [][]byte
 
-	for i := range uint64(300) {
+	for i := range uint64(segmentMost) {
 		doc := i + 1
-		rec := trail.Record{
-			Base:        "https://fhir.test/fhir",
-			Client:      fmt.Sprint("client-", i%7),
-			TokenID:     fmt.Sprint("token-", i%50),
-			At:          time.UnixMilli(int64(1e12 - i/3)).UTC(),
-			Interaction: "read",
-			Subtype:     "read",
-			Outcome:     "0",
-			Patients:    []string{fmt.Sprint("p", i%11)},
-			RequestID:   fmt.Sprint("request-", i),
-		}
-
+		rec := anyRecord(rnd)
 		terms := rec.Terms(trail.ID(doc))
 		p.add(doc, &rec, x)
 		terms.Each(func(term []byte) bool {
@@ -59,7 +50,61 @@ func TestSegmentKeys(t *testing.T) {
 	if !slices.EqualFunc(got, want, bytes.Equal) {
 		t.Errorf("%d keys, which are not the %d of the records in order", len(got), len(want))
 	}
-	if p.n != 300 {
-		t.Errorf("%d records, not 300", p.n)
+	if p.n != segmentMost {
+		t.Errorf("%d records, not %d", p.n, segmentMost)
 	}
+}
+
+// anyRecord returns a record of any kind, which has much in common with others, and
+// terms of its own that it shares with its agents or its kind.
+func anyRecord(rnd *rand.Rand) trail.Record {
+	one := func(values ...string) string {
+		return values[rnd.IntN(len(values))]
+	}
+
+	rec := trail.Record{
+		Base:        "https://fhir.test/fhir",
+		Client:      one("", "client-1", "client-2"),
+		TokenID:     one("", "token-1", "token-2"),
+		Address:     one("", "192.0.2.1"),
+		Subject:     one("", "", "person-1"),
+		At:          time.UnixMilli(1e12 - rnd.Int64N(100)).UTC(),
+		Interaction: one("read", "search-type", "delete", "create", "$job-file", ""),
+		Outcome:     one("0", "4"),
+		Query:       one("", "GET Patient?name=x"),
+		RequestID:   one("", "same", "request-1"),
+		Trace:       one("", "same"),
+		Shown:       rnd.IntN(2) == 0,
+	}
+	rec.Subtype = one(rec.Interaction, "create")
+	if rec.Subject != "" {
+		rec.User = one("", "Patient/p1", "Practitioner/d1")
+	}
+
+	for range rnd.IntN(4) {
+		rec.Patients = append(rec.Patients, fmt.Sprint("p", rnd.IntN(3)))
+	}
+	for range rnd.IntN(4) {
+		rec.Touched = append(rec.Touched, trail.Version{
+			Type:    one("Patient", "Observation"),
+			ID:      fmt.Sprint("p", rnd.IntN(3)),
+			Version: rnd.Uint64N(3),
+		})
+	}
+
+	if rnd.IntN(4) == 0 {
+		rec.Event = &trail.Event{
+			Type:   trail.Coding{Code: one("110114", "110112")},
+			Action: "E",
+			Entities: []trail.Entity{
+				{
+					Type:  trail.Coding{Code: "4"},
+					Name:  one("issuer", "client"),
+					Value: one("", "same", "request-1"),
+				},
+			},
+		}
+	}
+
+	return rec
 }

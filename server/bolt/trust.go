@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -200,7 +201,8 @@ func (t *Trust) Client(ctx context.Context, id trace.ClientID) (*oauth.Registrat
 	}
 
 	if r != nil {
-		t.clients.put(epoch, id, r)
+		own := trace.ClientID(strings.Clone(string(id))) // id can be a part of a long request
+		t.clients.put(epoch, own, r)
 	}
 	return r, nil
 }
