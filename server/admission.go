@@ -179,14 +179,15 @@ func decrement[K comparable](m map[K]int, k K) {
 
 // Bounds of the bodies that are in memory at once, as multiples and parts of
 // limits.body. A body is reserved step by step; the first step is free, so that
-// long bodies never hinder short ones.
+// long bodies never hinder short ones. It has room for a token request at least.
 const (
 	roomBodies = 8
 	roomSteps  = 32
+	leastStep  = 16 << 10 // bytes
 )
 
 // room bounds how many bytes of long bodies are in memory at once. A client has half
-// of it at most.
+// of it at most, and so have all requests together whose client is not known.
 type room struct {
 	size int64
 	step int64
@@ -200,16 +201,17 @@ type room struct {
 func newRoom(limit int) *room {
 	return &room{
 		size:    roomBodies * int64(limit),
-		step:    max(int64(limit)/roomSteps, 1),
+		step:    max(int64(limit)/roomSteps, leastStep),
 		clients: map[string]int64{},
 	}
 }
 
-// reserve reports whether it reserved one more step for a client.
+// reserve reports whether it reserved one more step for a client, "" for one that is
+// not known.
 func (m *room) reserve(client string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.used+m.step > m.size || client != "" && m.clients[client]+m.step > m.size/2 {
+	if m.used+m.step > m.size || m.clients[client]+m.step > m.size/2 {
 		return false
 	}
 

@@ -264,7 +264,8 @@ const defaultMatchesPerClient = 120
 // have 64 KiB, as at the gateway.
 type Limits struct {
 	// bytes of a request's body; default 33554432. Eight such bodies may be in memory at once, half of them of
-	// one client; more get 503. What is shorter than a thirty-second part of it always has room.
+	// one client, or of all clients that are not known; more get 503. What is shorter than 16 KiB or than a
+	// thirty-second part of it always has room.
 	Body        int `yaml:"body,omitempty"`
 	Connections int `yaml:"connections,omitempty"` // open at once; default 4096
 	// open at once from one address, or one /64 of IPv6; default half of connections; gateways under
