@@ -17,8 +17,7 @@ type page struct {
 	q        *search.Query
 	found    *search.Result
 	from, to int
-	total    int  // how many matched, unless it is partial
-	partial  bool // found ends soon after the page, and nobody has counted
+	total    int  // how many matched, unless _total=none
 	follows  bool // there are, or were, pages before this one
 	finder   *search.Finder
 }
@@ -233,9 +232,9 @@ func (s *reader) appendLinks(b []byte, r *request, p *page) []byte {
 		add("first", mark{})
 	}
 
-	// these pages are cut out of the whole result
+	// these pages are cut out of the whole result, which nobody has counted for _total=none
 	whole := len(p.q.Sort) == 0 || p.total <= search.MaxSorted
-	if !p.partial && whole && (p.follows || p.to < n) {
+	if p.q.Total != "none" && whole && (p.follows || p.to < n) {
 		add("last", mark{whence: 'l'})
 	}
 	if p.follows && whole && p.from < n {

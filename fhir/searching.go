@@ -182,10 +182,9 @@ func (s *reader) findPage(f *search.Finder, q *search.Query, m mark) (*page, err
 				found:   found,
 				to:      min(len(found.Docs), q.Count),
 				total:   total,
-				partial: q.Total == "none",
 				follows: m.whence == 'a',
 			}
-			if !p.partial && !counted {
+			if q.Total != "none" && !counted {
 				p.total, err = search.Count(f, q)
 			}
 			return p, err
