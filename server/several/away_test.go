@@ -285,9 +285,10 @@ func (a *away) goesAway(begin func() (end func())) {
 	if !a.next() {
 		a.t.Error("the next request has failed")
 	}
-	if status, text := a.call(call{method: "GET", target: a.Admin + "/ready"}); status != http.StatusOK {
-		a.t.Errorf("/ready: %d %s", status, text)
-	}
+	a.Eventually("/ready has no probe any more that began before the end", func() bool {
+		status, _ := a.call(call{method: "GET", target: a.Admin + "/ready"})
+		return status == http.StatusOK
+	})
 	a.spentOnce(once)
 	a.Eventually("the log has the end", func() bool {
 		begun, ended := strings.Count(a.Log.String(), "stores cannot be used"),
