@@ -61,7 +61,12 @@ func TestSortedPagesAreThoseOfTheWholeResult(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for i, quantity := range []string{`"value":-3.5`, `"value":120`, `"value":1e-3,"unit":"x","code":"x"`, `"value":0`} {
+	for i, quantity := range []string{
+		`"value":-3.5`,
+		`"value":120`,
+		`"value":1e-3,"unit":"x","code":"x"`,
+		`"value":0`,
+	} {
 		m.add(t, fmt.Sprintf(`{"resourceType":"Observation","id":"q%d","valueQuantity":{%s}}`, i, quantity))
 	}
 	m.add(t, `{"resourceType":"Observation","id":"p1","effectivePeriod":{"start":"2020-01-01"}}`)

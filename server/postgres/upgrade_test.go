@@ -66,7 +66,8 @@ func TestEarlierProgramGoesOn(t *testing.T) {
 	if err := presence.Check(t.Context()); err != nil {
 		t.Errorf("the earlier one is not ready: %v", err)
 	}
-	if all := presence.Health(); !strings.Contains(strings.Join(all, "\n"), "the schema fhir of the database has version") {
+	all := strings.Join(presence.Health(), "\n")
+	if !strings.Contains(all, "the schema fhir of the database has version") {
 		t.Errorf("it reports %q", all)
 	}
 	for i, v := range last {

@@ -108,7 +108,12 @@ func (a *away) labCalls() []call {
 		{method: "GET", target: a.Admin + "/lab/api/sessions", free: true},
 		{method: "GET", target: a.lab.Session.Base + "/metadata", free: true},
 		{method: "GET", target: a.lab.Session.Base + "/.well-known/udap", free: true},
-		{method: "GET", target: a.lab.Session.Base + "/Patient", header: []string{"Authorization", "Bearer none"}, free: true},
+		{
+			method: "GET",
+			target: a.lab.Session.Base + "/Patient",
+			header: []string{"Authorization", "Bearer none"},
+			free:   true,
+		},
 		{
 			method: "POST",
 			target: a.lab.Session.Issuer + "/token",

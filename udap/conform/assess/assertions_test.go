@@ -113,7 +113,10 @@ func scoped(s *script) {
 // contextRows are about the hl7-b2b object.
 var contextRows = []rowTest{
 	{"S1-198", machine, assertion("extensions", nil), "has no hl7-b2b object"},
-	{"S1-198", nil, assertion("extensions", `{"hl7-b2b":{}}`), "extensions of the authentication token is no JSON object"},
+	{
+		"S1-198", nil, assertion("extensions", `{"hl7-b2b":{}}`),
+		"extensions of the authentication token is no JSON object",
+	},
 	{"S1-198", nil, besideExtensions, "is a claim of its own, beside extensions"},
 	{"S1-198", nil, assertion("extensions", map[string]any{"hl7-b2b": "yes"}), "not a JSON object"},
 	{"S1-202", machine, b2b("version", 1), `not the string "1"`},

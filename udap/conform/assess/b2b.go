@@ -33,44 +33,15 @@ func (a redeeming) business(r *request) {
 		purpose{r}.tefcaNames(ext)
 	}
 
-	switch {
-	case r.doc.has("extensions") && ext == nil:
-		r.violates("S1-198", mistake{
-			text:     "extensions of the authentication token is no JSON object, so there is no hl7-b2b object",
-			expected: "extensions as a JSON object with hl7-b2b in it",
-			found:    r.doc.shown("extensions"),
-			remedy:   "let extensions be the object itself, not a string or an array that holds one",
-		})
-		return
-	case !ext.Has("hl7-b2b") && r.doc.has("hl7-b2b"):
-		r.violates("S1-198", mistake{
-			text:     "hl7-b2b of the authentication token is a claim of its own, beside extensions",
-			expected: "extensions with hl7-b2b in it",
-			found:    r.doc.shown("extensions"),
-			remedy:   "move hl7-b2b into the claim extensions",
-		})
-		return
-	case !ext.Has("hl7-b2b") && (ext.Has(udap.IASKey) || ext.Has("hl7-b2b-user")):
-		r.shows("S1-198")
-		return
-	case !ext.Has("hl7-b2b"):
-		r.violates("S1-198", mistake{
-			text:     "the authentication token has no hl7-b2b object",
-			expected: "extensions with hl7-b2b",
-			found:    r.doc.shown("extensions"),
-			remedy:   "state for whom and for which purpose the data is asked for",
-		})
-		return
-	case err != nil:
-		r.violates("S1-198", mistake{
-			text:     "hl7-b2b is not a JSON object",
-			expected: "a JSON object",
-			found:    ext.Kind("hl7-b2b"),
-		})
+	if m, lacks := r.lacksB2B(ext, err); lacks {
+		r.violates("S1-198", m)
 		return
 	}
-
 	r.shows("S1-198")
+	if !ext.Has("hl7-b2b") {
+		return // another extension of those that take its place
+	}
+
 	p := purpose{r}
 	p.version(b2b)
 	p.subject(b2b)
@@ -80,6 +51,38 @@ func (a redeeming) business(r *request) {
 	}
 	p.purposes(b2b)
 	p.consent(b2b)
+}
+
+// lacksB2B reports whether there is no hl7-b2b object where there must be one, and what
+// is there.
+func (r *request) lacksB2B(ext jose.Object, err error) (m mistake, lacks bool) {
+	const name = "hl7-b2b"
+	m.found = r.doc.shown("extensions")
+
+	switch {
+	case r.doc.has("extensions") && ext == nil:
+		m.text = "extensions of the authentication token is no JSON object, so there is no hl7-b2b object"
+		m.expected = "extensions as a JSON object with hl7-b2b in it"
+		m.remedy = "let extensions be the object itself, not a string or an array that holds one"
+	case !ext.Has(name) && r.doc.has(name):
+		m.text = "hl7-b2b of the authentication token is a claim of its own, beside extensions"
+		m.expected = "extensions with hl7-b2b in it"
+		m.remedy = "move hl7-b2b into the claim extensions"
+	case !ext.Has(name) && (ext.Has(udap.IASKey) || ext.Has("hl7-b2b-user")):
+		return mistake{}, false
+	case !ext.Has(name):
+		m.text = "the authentication token has no hl7-b2b object"
+		m.expected = "extensions with hl7-b2b"
+		m.remedy = "state for whom and for which purpose the data is asked for"
+	case err != nil:
+		m.text = "hl7-b2b is not a JSON object"
+		m.expected = "a JSON object"
+		m.found = ext.Kind(name)
+	default:
+		return mistake{}, false
+	}
+
+	return m, true
 }
 
 // purpose assesses for whom and for what a client asks.
