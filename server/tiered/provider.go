@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -277,8 +276,7 @@ func (p *provider) forget(ctx context.Context, id trace.ClientID) error {
 // refuse refuses a provider: for now when it could not be reached, else as one that
 // is not trusted.
 func (p *provider) refuse(tr *trace.Trace, c trace.Check, err error) *trace.Error {
-	var unreachable *url.Error
-	if errors.As(err, &unreachable) && !errors.As(err, new(*tls.CertificateVerificationError)) {
+	if errors.As(err, new(*client.NoAnswer)) && !errors.As(err, new(*tls.CertificateVerificationError)) {
 		return p.unavailable(tr, c, err)
 	}
 	return tr.Refuse(c, trace.InvalidIDP, trace.Finding{

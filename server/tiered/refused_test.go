@@ -328,7 +328,9 @@ func TestTokenResponses(t *testing.T) {
 		"a redirect": {answer: func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, e.other.Base+"/token", http.StatusTemporaryRedirect)
 		}, want: "invalid_idp"},
-		"never": {answer: never, want: "temporarily_unavailable"},
+		"never":     {answer: never, want: "temporarily_unavailable"},
+		"half":      {answer: half, want: "temporarily_unavailable"},
+		"cut short": {answer: cutShort, want: "temporarily_unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e.idp.Change(func() { e.idp.Token, e.idp.Answer["token"] = row.change, row.answer })
@@ -350,10 +352,28 @@ func TestTokenResponses(t *testing.T) {
 	}
 }
 
-// never answers nothing until the client has gone.
+// never answers nothing until the client has gone, and then ends the connection: an
+// answer that follows would still reach a client that is about to close its side.
 func never(_ http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body) // before that nobody looks whether the client is there
 	<-r.Context().Done()
+	panic(http.ErrAbortHandler)
+}
+
+// half begins an answer that it does not end.
+func half(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"`)
+	_ = http.NewResponseController(w).Flush()
+	never(w, r)
+}
+
+// cutShort ends the connection within an answer.
+func cutShort(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Length", "100")
+	_, _ = io.WriteString(w, `{"`)
+	_ = http.NewResponseController(w).Flush()
+	panic(http.ErrAbortHandler)
 }
 
 func page200(contentType, body string) func(http.ResponseWriter, *http.Request) {

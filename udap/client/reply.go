@@ -75,8 +75,12 @@ func (c *Client) send(ctx context.Context, tr *trace.Trace, req *http.Request, m
 	c.compareClocks(tr, res.Header.Get("Date"))
 	body, err := io.ReadAll(io.LimitReader(res.Body, most+1))
 	if err != nil {
-		return nil, stop(tr, checkBody, "a whole answer", err.Error(),
-			"an intermediary or the destination broke the connection; try again")
+		return nil, tr.Refuse(checkBody, CodeStopped, trace.Finding{
+			Expected: "a whole answer",
+			Found:    err.Error(),
+			Remedy:   "an intermediary or the destination broke the connection; try again",
+			Err:      &NoAnswer{err},
+		})
 	}
 	if int64(len(body)) > most {
 		return nil, stop(tr, checkBody, fmt.Sprintf("at most %d bytes", most), "more", "")
@@ -138,9 +142,21 @@ func clockRemedy(ahead time.Duration) string {
 func (c *Client) unreachable(tr *trace.Trace, u *url.URL, err error) error {
 	found, remedy := unreached{&c.cfg}.connectFault(u.Hostname(), err)
 	return tr.Refuse(checkConnect, CodeStopped, trace.Finding{
-		Expected: "an answer from " + shownURL(u), Found: found, Remedy: remedy, Err: err,
+		Expected: "an answer from " + shownURL(u), Found: found, Remedy: remedy, Err: &NoAnswer{err},
 	})
 }
+
+// NoAnswer is the cause of a refusal where no answer came, or not the whole of one: the
+// connection was not made, broke, or did not end in time. Nothing can be concluded
+// from it about who runs the server, unless Err is a *tls.CertificateVerificationError.
+type NoAnswer struct {
+	Err error
+}
+
+func (e *NoAnswer) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *NoAnswer) Unwrap() error { return e.Err }
 
 // unreached explains why a connection was not made.
 type unreached struct{ cfg *Config }
