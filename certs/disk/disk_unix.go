@@ -4,8 +4,11 @@ package disk
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -78,3 +81,41 @@ func Foreign(path string) (uid int, foreign bool) {
 func shared(st fs.FileInfo) fs.FileMode {
 	return st.Mode().Perm() & 0o077
 }
+
+// Map maps the first bytes of a file into memory. Where that cannot be done, the file
+// itself is read.
+func Map(f *os.File, size int64) Mapped {
+	if size <= 0 || size != int64(int(size)) {
+		return reads{f}
+	}
+	m, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return reads{f}
+	}
+	return mapping(m)
+}
+
+// mapping is a file in memory.
+type mapping []byte
+
+// ReadAt implements io.ReaderAt. A page that the disk does not give is an error.
+func (m mapping) ReadAt(b []byte, at int64) (n int, err error) {
+	if at < 0 || at > int64(len(m)) {
+		return 0, io.EOF
+	}
+
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			n, err = 0, fmt.Errorf("%v", p)
+		}
+	}()
+
+	if n = copy(b, m[at:]); n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// Close ends the mapping.
+func (m mapping) Close() error { return unix.Munmap(m) }

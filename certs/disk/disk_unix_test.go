@@ -122,3 +122,32 @@ func TestOwn(t *testing.T) {
 		t.Error("a file is a directory")
 	}
 }
+
+// A file that is cut short while it is mapped gives an error, and does not end the
+// program.
+func TestMappedFileIsCutShort(t *testing.T) {
+	const size = 1 << 20
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+
+	m := disk.Map(f, size)
+	defer m.Close()
+	if err := os.Truncate(path, 4096); err != nil {
+		t.Fatal(err)
+	}
+
+	b := make([]byte, 16)
+	if _, err := m.ReadAt(b, 0); err != nil {
+		t.Errorf("what is left: %v", err)
+	}
+	if _, err := m.ReadAt(b, size/2); err == nil {
+		t.Error("what is gone was read")
+	}
+}

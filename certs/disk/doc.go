@@ -1,5 +1,5 @@
 // Package disk has what differs between systems about files: locks, permissions,
-// owners, and what makes a new name durable.
+// owners, what makes a new name durable, and files in memory.
 //
 // Where a system lacks something, the function's comment describes what it does
 // there instead. Nothing here looks at a file's content.

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"math/bits"
 	"os"
 	"strings"
+
+	"fhirdest.example/certs/disk"
 )
 
 // Bolt reads its file through a memory mapping and believes what it finds there: a
@@ -66,7 +69,10 @@ func checkFile(f *os.File, path string) (*pageWalk, error) {
 		return nil, openError(path, err)
 	}
 
-	w, err := checkPageFile(f, st.Size(), st.Size() <= deepest)
+	m := disk.Map(f, st.Size())
+	defer m.Close()
+
+	w, err := checkPageFile(m, st.Size(), st.Size() <= deepest)
 	if err == nil {
 		return w, nil
 	}
@@ -98,14 +104,21 @@ func checkPageFile(f io.ReaderAt, size int64, deep bool) (*pageWalk, error) {
 	w := &pageWalk{
 		file: f,
 		meta: m,
-		seen: make([]uint64, m.high/64+1),
+		seen: make(pageSet, m.high/64+1),
 		deep: deep,
+	}
+
+	if !deep {
+		w.leaves = make(pageSet, len(w.seen))
 	}
 	if err := w.freePages(); err != nil {
 		return nil, err
 	}
+	if err := w.page(m.root, "", nil, nil, 0); err != nil {
+		return nil, err
+	}
 
-	return w, w.page(m.root, "", nil, nil, 0)
+	return w, w.meetLeaves()
 }
 
 // latestMeta reads both descriptions of the file. Bolt would go back to the
@@ -169,11 +182,19 @@ func readMeta(f io.ReaderAt, at int64) (meta, error) {
 
 // pageWalk goes through the tree of a file's pages.
 type pageWalk struct {
-	file io.ReaderAt
-	meta meta
-	seen []uint64 // a bit for each page: it was met, or is free
-	deep bool
+	file   io.ReaderAt
+	meta   meta
+	seen   pageSet // those that were met, or are free
+	leaves pageSet // those that are put off, see meetLeaves
+	deep   bool
 }
+
+// pageSet has a bit for each page of a file.
+type pageSet []uint64
+
+func (s pageSet) has(page uint64) bool { return s[page/64]&(1<<(page%64)) != 0 }
+
+func (s pageSet) add(page uint64) { s[page/64] |= 1 << (page % 64) }
 
 // meet marks the pages of one run as met, each once.
 func (w *pageWalk) meet(first, n uint64) error {
@@ -182,13 +203,17 @@ func (w *pageWalk) meet(first, n uint64) error {
 	}
 
 	for p := first; p < first+n; p++ {
-		if w.seen[p/64]&(1<<(p%64)) != 0 {
-			return faultf("is damaged: page %d is used twice, or free and used", p)
+		if w.seen.has(p) {
+			return usedTwice(p)
 		}
-		w.seen[p/64] |= 1 << (p % 64)
+		w.seen.add(p)
 	}
 
 	return nil
+}
+
+func usedTwice(page uint64) error {
+	return faultf("is damaged: page %d is used twice, or free and used", page)
 }
 
 // read returns a page with those that it goes on over.
@@ -284,6 +309,7 @@ func (w *pageWalk) elements(
 		return faultf("is damaged: the elements of page %d do not fit together", id)
 	}
 
+	leaves := branch && !w.deep && isFlat(bucket) && w.leaf(all[0].page) > 0
 	for i, e := range all {
 		next := to
 		if i+1 < len(all) {
@@ -297,8 +323,50 @@ func (w *pageWalk) elements(
 				bucket,
 			)
 		}
-		if err := w.below(e, branch, bucket, next, depth); err != nil {
+
+		err := error(nil)
+		if leaves {
+			err = w.putOff(e.page)
+		} else {
+			err = w.below(e, branch, bucket, next, depth)
+		}
+
+		if err != nil {
 			return err
+		}
+	}
+
+	return nil
+}
+
+// putOff leaves a page to meetLeaves.
+func (w *pageWalk) putOff(page uint64) error {
+	if page >= w.meta.high {
+		return faultf("is damaged: page %d is not in the file", page)
+	}
+	if w.leaves.has(page) {
+		return usedTwice(page)
+	}
+	w.leaves.add(page)
+	return nil
+}
+
+// meetLeaves meets the pages that were put off, in the order in which they are in the
+// file: one that is not in memory is then read with its neighbours.
+func (w *pageWalk) meetLeaves() error {
+	for i, word := range w.leaves {
+		for ; word != 0; word &= word - 1 {
+			page := uint64(64*i + bits.TrailingZeros64(word))
+			err := error(nil)
+			if n := w.leaf(page); n > 0 {
+				err = w.meet(page, n)
+			} else { // damaged, or not at the depth of its siblings
+				err = w.page(page, "", nil, nil, 1)
+			}
+
+			if err != nil {
+				return err
+			}
 		}
 	}
 
@@ -311,11 +379,6 @@ func (w *pageWalk) below(
 ) error {
 	switch {
 	case branch:
-		if !w.deep && isFlat(bucket) && depth > 0 {
-			if n := w.leaf(e.page); n > 0 {
-				return w.meet(e.page, n)
-			}
-		}
 		return w.page(e.page, bucket, e.key, next, depth+1)
 
 	case e.flags&bucketValue == 0:
@@ -406,7 +469,7 @@ func (w *pageWalk) freeList() []byte {
 	b := make([]byte, pageHeader+8)
 	n := uint64(0)
 	for p := uint64(2); p < w.meta.high; p++ {
-		if w.seen[p/64]&(1<<(p%64)) == 0 {
+		if !w.seen.has(p) {
 			b = order.AppendUint64(b, p)
 			n++
 		}
