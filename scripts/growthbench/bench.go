@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -74,9 +76,18 @@ func bench(ctx context.Context, progress io.Writer, o options) (r *measure.Run, 
 	return r, nil
 }
 
-// round measures everything once: after a kill all destinations start anew, so that
+// round measures everything once: all destinations start anew after a kill, so that
 // none has a client in memory.
 func (e *env) round(ctx context.Context, r *measure.Run) error {
+	for _, s := range e.sides {
+		if _, err := s.startAgain(); err != nil {
+			return err
+		}
+		if err := s.killWriting(ctx); err != nil {
+			return err
+		}
+	}
+
 	for _, step := range []struct {
 		work string
 		do   func(*side) (measure.Values, error)
@@ -90,20 +101,8 @@ func (e *env) round(ctx context.Context, r *measure.Run) error {
 		}
 	}
 
-	for _, s := range e.sides {
-		if err := s.prepare(ctx); err != nil {
-			return err
-		}
-	}
-
-	for _, k := range kinds {
-		if !e.Wants(k.name) {
-			continue
-		}
-		err := e.each(r, k.name, (*side).documents, func(s *side) (measure.Values, error) { return s.ask(ctx, k) })
-		if err != nil {
-			return err
-		}
+	if err := e.requests(ctx, r); err != nil {
+		return err
 	}
 
 	for _, path := range []string{"/ready", "/metrics"} {
@@ -128,6 +127,74 @@ func (e *env) round(ctx context.Context, r *measure.Run) error {
 		s.process.Kill()
 	}
 	return e.each(r, onDisk, (*side).larger, (*side).size)
+}
+
+// requests measures the kinds that are wanted.
+func (e *env) requests(ctx context.Context, r *measure.Run) error {
+	for _, s := range e.sides {
+		if s.resources == 0 {
+			continue
+		}
+		if err := s.authorize(ctx); err != nil {
+			return err
+		}
+		if !e.Wants(deepName) {
+			continue
+		}
+		if err := s.goDeep(ctx); err != nil {
+			return err
+		}
+	}
+
+	for _, k := range kinds {
+		if !e.Wants(k.name) {
+			continue
+		}
+		err := e.each(r, k.name, (*side).documents, func(s *side) (measure.Values, error) { return s.ask(ctx, k) })
+		if err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// killWriting kills the destination while it gives tokens and stores resources.
+func (s *side) killWriting(ctx context.Context) error {
+	const (
+		creates = 4000 // more than there is time for
+		wait    = 250 * time.Millisecond
+	)
+	requests, err := s.tokenRequests()
+	if err != nil {
+		return err
+	}
+
+	if s.resources > 0 {
+		if err := s.authorize(ctx); err != nil {
+			return err
+		}
+
+		for range creates {
+			requests = append(requests, s.fhir().Create())
+		}
+		mathrand.Shuffle(len(requests), func(i, j int) {
+			requests[i], requests[j] = requests[j], requests[i]
+		})
+	}
+
+	answered := make(chan error, 1)
+	go func() {
+		_, err := s.send(ctx, requests)
+		answered <- err
+	}()
+	time.Sleep(wait)
+	s.process.Kill()
+	if <-answered == nil {
+		return errors.New("all was answered before the destination was killed")
+	}
+
+	return nil
 }
 
 // Sizes of populations, 0 for none.
@@ -172,6 +239,7 @@ func (s *side) startAgain() (measure.Values, error) {
 	if err := s.visit("/ready"); err != nil {
 		return nil, err
 	}
+
 	took := time.Since(began)
 
 	return measure.Values{

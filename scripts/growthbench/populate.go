@@ -70,13 +70,27 @@ func (s *side) populate(ctx context.Context, progress io.Writer) (err error) {
 		if err := file.fill(ctx, path+".new"); err != nil {
 			return err
 		}
+		if err := syncFile(path + ".new"); err != nil {
+			return err
+		}
 		if err := os.Rename(path+".new", path); err != nil {
 			return err
 		}
+
 		fmt.Fprintf(progress, "%s of %d: %.1f s\n", file.name, file.n, time.Since(began).Seconds())
 	}
 
 	return nil
+}
+
+// syncFile puts on disk what was stored without waiting for it, which the first start
+// would otherwise wait for.
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // load stores the sample's resources.

@@ -48,8 +48,16 @@ func (s *side) tokenForm(i int) (string, error) {
 
 // tokens measures the first tokens of clients at random, since it was started.
 func (s *side) tokens(ctx context.Context) (measure.Values, error) {
+	requests, err := s.tokenRequests()
+	if err != nil {
+		return nil, err
+	}
+	return s.send(ctx, requests)
+}
+
+// tokenRequests are of clients at random, one of each.
+func (s *side) tokenRequests() (requests [][]byte, err error) {
 	const most = 1000
-	var requests [][]byte
 	for _, i := range mathrand.Perm(s.registrations)[:min(most, s.registrations)] {
 		form, err := s.tokenForm(i)
 		if err != nil {
@@ -59,7 +67,7 @@ func (s *side) tokens(ctx context.Context) (measure.Values, error) {
 			"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(form), form))
 	}
 
-	return s.send(ctx, requests)
+	return requests, nil
 }
 
 // send sends requests, and returns the processor time that the destination needed for
@@ -91,7 +99,7 @@ var kinds = []kind{
 	{"create", 400, plain(drive.Requests.Create)},
 	{"transaction of 10", 50, plain(drive.Requests.Transaction)},
 	{"all of a type, first page", 50, get("/Observation?_count=20&_total=none")},
-	{"deep page", 50, func(s *side, r drive.Requests) []byte { return r.Get(s.deep) }},
+	{deepName, 50, func(s *side, r drive.Requests) []byte { return r.Get(s.deep) }},
 	{"_sort", 20, get("/Observation?_sort=-date&_count=20")},
 	{"_total=accurate", 20, get("/Observation?code=8867-4&_total=accurate&_count=20")},
 	{"_has", 20, get("/Patient?_has:Observation:patient:code=8867-4&_count=20")},
@@ -119,8 +127,8 @@ func (s *side) fhir() drive.Requests {
 	return r
 }
 
-// prepare gets a token, and finds a page far behind.
-func (s *side) prepare(ctx context.Context) error {
+// authorize gets a token for all resources.
+func (s *side) authorize(ctx context.Context) error {
 	form, err := s.tokenForm(0)
 	if err != nil {
 		return err
@@ -139,11 +147,7 @@ func (s *side) prepare(ctx context.Context) error {
 	}
 
 	s.token = token.Access
-
-	if s.resources == 0 {
-		return nil
-	}
-	return s.goDeep(ctx)
+	return nil
 }
 
 // deepPage is the number of the page that is far behind, and perPage its entries: so
@@ -151,8 +155,10 @@ func (s *side) prepare(ctx context.Context) error {
 const (
 	deepPage = 1000
 	perPage  = 3
+	deepName = "deep page"
 )
 
+// goDeep finds that page.
 func (s *side) goDeep(ctx context.Context) error {
 	next := base + fmt.Sprintf("/Observation?_count=%d&_total=none", perPage)
 	for page := 1; page < deepPage; page++ {
