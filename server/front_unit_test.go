@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,12 +156,18 @@ func TestLongBodiesHaveBoundedRoom(t *testing.T) {
 	long := func() io.Reader { return strings.NewReader(strings.Repeat("x", limit)) }
 
 	release := make(chan struct{})
-	done := make(chan int)
+	done := make(chan int, roomBodies)
 	hold := func(client string, n int) {
+		t.Helper()
 		for range n {
 			arrived := make(chan struct{})
 			go func() { done <- post(client, io.MultiReader(long(), &held{arrived, release})).StatusCode }()
-			<-arrived
+
+			select {
+			case <-arrived:
+			case status := <-done:
+				t.Fatalf("a long body of %q within the room: %d", client, status)
+			}
 		}
 	}
 	refused := func(client string) {
@@ -169,6 +176,10 @@ func TestLongBodiesHaveBoundedRoom(t *testing.T) {
 			t.Errorf("a long body of %s beyond the room: %d %v", client, res.StatusCode, res.Header)
 		}
 	}
+
+	var once sync.Once
+	free := func() { once.Do(func() { close(release) }) }
+	defer free()
 
 	hold("", roomBodies/2)
 	refused("")
@@ -179,7 +190,7 @@ func TestLongBodiesHaveBoundedRoom(t *testing.T) {
 		t.Errorf("a short body beside long ones: %d", res.StatusCode)
 	}
 
-	close(release)
+	free()
 	for range roomBodies {
 		if status := <-done; status != 204 {
 			t.Errorf("a long body that had room: %d", status)
