@@ -4,10 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -18,8 +20,9 @@ import (
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("EVIDENCE_CHILD"); dir != "" {
 		flush, err := time.ParseDuration(os.Getenv("EVIDENCE_FLUSH"))
-		if err == nil {
-			err = record(dir, flush)
+		most, errMost := strconv.ParseUint(os.Getenv("EVIDENCE_MOST"), 10, 64)
+		if err = errors.Join(err, errMost); err == nil {
+			err = record(dir, flush, most)
 		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -27,8 +30,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// record writes lines until it is killed, and keeps how many in a page of its own.
-func record(dir string, flush time.Duration) error {
+// record writes lines, so many at most, until it is killed, and keeps in a page of its
+// own how many were accepted, and how many of these are in the file.
+func record(dir string, flush time.Duration, most uint64) error {
 	l, err := Open(filepath.Join(dir, "gateway.jsonl"), "gateway", Options{
 		Now:    time.Now,
 		Flush:  flush,
@@ -43,26 +47,34 @@ func record(dir string, flush time.Duration) error {
 		return err
 	}
 
-	count, err := share(f, 8)
+	count, err := share(f, countBytes)
 	if err != nil {
 		return err
 	}
 
 	for i := uint64(1); ; i++ {
-		l.Record(&wire.Message{Time: time.Now(), Method: "GET", In: digest("x"), Out: digest("x")})
-		binary.LittleEndian.PutUint64(count, i)
+		if i <= most {
+			l.Record(&wire.Message{Time: time.Now(), Method: "GET", In: digest("x"), Out: digest("x")})
+			binary.LittleEndian.PutUint64(count, i)
+		}
 		if i%20 == 0 {
+			l.mu.Lock()
+			binary.LittleEndian.PutUint64(count[8:], l.written)
+			l.mu.Unlock()
 			time.Sleep(time.Millisecond)
 		}
 	}
 }
+
+// countBytes is the size of the page: the number of lines accepted, and of lines written.
+const countBytes = 16
 
 // A program that is killed loses the lines that it had in memory; who opens the file
 // next says how many, and so does Compare: neither fewer nor more, whenever it died.
 func TestKilledProgramsLossIsTold(t *testing.T) {
 	for range 20 {
 		dir := t.TempDir()
-		taken := killed(t, dir, "2ms", 100+uint64(rand.IntN(2000)), nil)
+		taken := killed(t, dir, "2ms", 100+uint64(rand.IntN(2000)), math.MaxUint64, nil)
 		lines, lost := told(t, dir)
 		// It may have been killed between a line and its count.
 		if all := uint64(lines + lost); all != taken && all != taken+1 {
@@ -71,22 +83,23 @@ func TestKilledProgramsLossIsTold(t *testing.T) {
 	}
 
 	dir := t.TempDir()
-	taken := killed(t, dir, "1h", 100, nil)
-	if lines, lost := told(t, dir); lines != 0 || uint64(lost) < taken {
+	taken := killed(t, dir, "1h", 100, 100, nil) // as many as memory has room for are written early
+	if lines, lost := told(t, dir); lines != 0 || uint64(lost) != taken {
 		t.Errorf("%d lines taken and none written: %d in the file, %d told of as lost", taken, lines, lost)
 	}
 }
 
-// killed runs the program until it has accepted so many lines, meddles with its files if
-// asked to and has it accept as many more, kills it, and returns how many it counted.
-func killed(t *testing.T, dir, flush string, enough uint64, meddle func() error) uint64 {
+// killed runs the program, which accepts so many lines at most, until it has accepted
+// enough. It then meddles with its files if asked to, and waits until lines that came
+// later have been written. It kills the program, and returns how many lines it counted.
+func killed(t *testing.T, dir, flush string, enough, most uint64, meddle func() error) uint64 {
 	t.Helper()
 	count := filepath.Join(dir, "count")
-	if err := os.WriteFile(count, make([]byte, 8), 0o600); err != nil {
+	if err := os.WriteFile(count, make([]byte, countBytes), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "EVIDENCE_CHILD="+dir, "EVIDENCE_FLUSH="+flush)
+	cmd.Env = append(os.Environ(), "EVIDENCE_CHILD="+dir, "EVIDENCE_FLUSH="+flush, fmt.Sprint("EVIDENCE_MOST=", most))
 	cmd.Stderr = os.Stderr
 
 	if err := cmd.Start(); err != nil {
@@ -94,26 +107,33 @@ func killed(t *testing.T, dir, flush string, enough uint64, meddle func() error)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	counted := func() uint64 {
+	counted := func() (accepted, written uint64) {
 		b, err := os.ReadFile(count)
 		if err != nil {
 			t.Error(err)
-			b = make([]byte, 8)
+			b = make([]byte, countBytes)
 		}
-		return binary.LittleEndian.Uint64(b)
+		return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
 	}
-	await := func(lines uint64) {
-		for counted() < lines && len(ended) == 0 && !t.Failed() {
+	await := func(come func() bool) {
+		for !come() && len(ended) == 0 && !t.Failed() {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	await(enough)
+	await(func() bool {
+		accepted, _ := counted()
+		return accepted >= enough
+	})
 
 	if meddle != nil {
 		if err := meddle(); err != nil {
 			t.Error(err)
 		}
-		await(counted() + 1000) // some flushes later
+		before, _ := counted()
+		await(func() bool {
+			_, written := counted()
+			return written >= before+1000
+		})
 	}
 
 	if len(ended) > 0 {
@@ -122,7 +142,8 @@ func killed(t *testing.T, dir, flush string, enough uint64, meddle func() error)
 	cmd.Process.Kill()
 	<-ended
 
-	return counted()
+	accepted, _ := counted()
+	return accepted
 }
 
 // told counts the lines that are there, and those told of as lost, before and after

@@ -144,7 +144,7 @@ func TestNothingIsUnannounced(t *testing.T) {
 
 	close(gone)
 	c.Close()
-	for end := time.Now().Add(30 * time.Second); owed.Load() != recorded.Load() ||
+	for end := time.Now().Add(patience); owed.Load() != recorded.Load() ||
 		w.open.Load() > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d messages announced and %d recorded, %d connections open", owed.Load(), recorded.Load(),

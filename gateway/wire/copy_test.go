@@ -83,6 +83,7 @@ func TestCopiesHaveWhatWasOnTheWire(t *testing.T) {
 	io.WriteString(c, "GET /one HTTP/1.1\r\nHost: x\r\n\r\n"+chunked+
 		"GET /not HTTP/1.1\r\nHost: x\r\n\r\nGET /bad HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n")
 	io.Copy(io.Discard, c)
+	w.idle(t)
 	c = w.dial(t)
 	io.WriteString(c, "GET /cut HTTP/1.1\r\nHost: x\r\n\r\n")
 	io.Copy(io.Discard, c)
