@@ -14,8 +14,10 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,6 +70,7 @@ type backend struct {
 	addr     string
 	pki      *pki
 	listener net.Listener
+	held     *os.File // a second handle of its socket
 
 	mu    sync.Mutex
 	conns []*recorded
@@ -115,16 +118,42 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 	return b
 }
 
-// listen listens, again after the listener was closed.
-func (b *backend) listen(t testing.TB, address string, script func(net.Conn)) {
+// deafen has the backend accept no more connections. Its port stays bound, so that
+// nobody else gets it before the backend listens again.
+func (b *backend) deafen(t testing.TB) {
 	t.Helper()
-	l, err := tls.Listen("tcp", address, b.pki.server())
+	b.listener.Close()
+	raw, err := b.held.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.addr, b.listener = l.Addr().String(), l
+	if err := raw.Control(func(fd uintptr) { err = syscall.Shutdown(int(fd), syscall.SHUT_RD) }); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
-	t.Cleanup(func() { l.Close() })
+// listen listens, again after deafen.
+func (b *backend) listen(t testing.TB, address string, script func(net.Conn)) {
+	t.Helper()
+	tcp, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := tcp.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	l := tls.NewListener(tcp, b.pki.server())
+	b.addr, b.listener, b.held = l.Addr().String(), l, held
+	t.Cleanup(func() {
+		l.Close()
+		held.Close()
+	})
+
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -252,6 +281,13 @@ func (s *sink) ConnID() string {
 	return "c" + itoa(s.n)
 }
 
+// connections returns how many clients had their connection accepted.
+func (s *sink) connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n
+}
+
 func (s *sink) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -299,6 +335,7 @@ func newEnv(t testing.TB, b *backend, change func(*gateway.Config)) *env {
 		TLS:      w.pki.server(),
 		Evidence: w.evidence,
 		Now:      time.Now,
+		Times:    long,
 		Routes: []gateway.Route{{
 			Name:     "acme",
 			Hosts:    []string{host},

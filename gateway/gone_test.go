@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,27 @@ func (w *env) awaitMetric(name string, value int) {
 }
 
 // long are time limits that end nothing in a test.
-var long = gateway.Times{FirstByte: time.Hour, Stall: time.Hour, Write: time.Hour, Idle: time.Hour, Body: time.Hour}
+var long = gateway.Times{
+	Handshake: time.Hour,
+	Head:      time.Hour,
+	Idle:      time.Hour,
+	Body:      time.Hour,
+	Connect:   time.Hour,
+	FirstByte: time.Hour,
+	Stall:     time.Hour,
+	Write:     time.Hour,
+}
+
+// otherwiseLong returns times with what is long in place of those that are not set.
+func otherwiseLong(times gateway.Times) gateway.Times {
+	some, rest := reflect.ValueOf(&times).Elem(), reflect.ValueOf(long)
+	for i := range some.NumField() {
+		if some.Field(i).IsZero() {
+			some.Field(i).Set(rest.Field(i))
+		}
+	}
+	return times
+}
 
 // Clients that were reset are noticed wherever they wait, and everything that is held for
 // them is given up; one that has only ended its sending still gets its answer.

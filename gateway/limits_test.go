@@ -45,7 +45,7 @@ func TestTimeLimits(t *testing.T) {
 		"stalled":     {gateway.Times{Stall: short}, "GET /acme/begin" + heads + "\r\n", "200"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn := newEnv(t, b, func(cfg *gateway.Config) { cfg.Times, cfg.Limits.BodyRate = c.times, 1000 }).dial()
+			conn := newEnv(t, b, func(cfg *gateway.Config) { cfg.Times, cfg.Limits.BodyRate = otherwiseLong(c.times), 1000 }).dial()
 			io.WriteString(conn, c.in)
 			got, err := io.ReadAll(conn)
 			if status(string(got)) != c.status || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -77,7 +77,7 @@ func TestBodyRate(t *testing.T) {
 	// trickle sends so many pieces, or as many as are accepted.
 	trickle := func(limit time.Duration, pieces, size int) string {
 		w := newEnv(t, b, func(c *gateway.Config) {
-			c.Times = gateway.Times{Body: limit}
+			c.Times.Body = limit
 			c.Limits.BodyRate = int64(200 / limit.Seconds()) // 200 bytes within each time limit
 		})
 		c := w.dial()
@@ -264,6 +264,7 @@ func TestDrain(t *testing.T) {
 	io.WriteString(busy, "GET /acme"+heads+"\r\n")
 
 	eventually(t, "the request is under way", func() bool { return len(b.all()) == 1 })
+	eventually(t, "both have shaken hands", func() bool { return w.evidence.connections() == 2 })
 	w.stop()
 	if _, err := idle.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("an idle connection ends with %v", err)

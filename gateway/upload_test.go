@@ -74,7 +74,7 @@ func TestLimitsWhileAwaitingContinue(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newEnv(t, newBackend(t, c.backend), func(cfg *gateway.Config) { cfg.Times = c.times })
+			w := newEnv(t, newBackend(t, c.backend), func(cfg *gateway.Config) { cfg.Times = otherwiseLong(c.times) })
 			conn := w.dial()
 			io.WriteString(conn, post+c.in)
 			got, err := io.ReadAll(conn)
@@ -90,6 +90,12 @@ func TestLimitsWhileAwaitingContinue(t *testing.T) {
 //
 // Covers: case 312, 315
 func TestContinueMayBeLate(t *testing.T) {
+	// The body must follow 100 (Continue) within the limit.
+	atSomePace(t, 200*time.Millisecond, func(limit time.Duration) error { return lateContinue(t, limit) })
+}
+
+// lateContinue sends a body after a 100 (Continue) that comes later than a body may.
+func lateContinue(t *testing.T, limit time.Duration) error {
 	late := make(chan bool)
 	b := newBackend(t, func(c net.Conn) {
 		br := bufio.NewReader(c)
@@ -104,7 +110,7 @@ func TestContinueMayBeLate(t *testing.T) {
 		body, _ := io.ReadAll(req.Body)
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	})
-	w := newEnv(t, b, func(c *gateway.Config) { c.Times.Body = 2 * time.Second })
+	w := newEnv(t, b, func(c *gateway.Config) { c.Times.Body = limit })
 	c := w.dial()
 	io.WriteString(c, post+expect)
 
@@ -125,12 +131,13 @@ func TestContinueMayBeLate(t *testing.T) {
 	io.WriteString(c, "abc")
 	resp, err := http.ReadResponse(br, nil)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 
 	if body, _ := io.ReadAll(resp.Body); string(body) != "abc" {
-		t.Errorf("the body came back as %q", body)
+		return fmt.Errorf("with a limit of %v the body came back as %q", limit, body)
 	}
+	return nil
 }
 
 // A refusal does not wait for the body, and is read by clients that first send all of a
