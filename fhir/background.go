@@ -55,7 +55,7 @@ type Asked struct {
 // keptHeaders are the fields that may change what an interaction does.
 var keptHeaders = []string{
 	"Accept", "Category", "Content-Type", "If-Match", "If-Modified-Since", "If-None-Exist",
-	"If-None-Match", "Prefer", label.PurposeHeader, "X-Provenance",
+	"If-None-Match", "If-Unmodified-Since", "Prefer", label.PurposeHeader, "X-Provenance",
 	"X-Request-Id", "X-Security-Context",
 }
 

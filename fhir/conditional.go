@@ -2,8 +2,10 @@ package fhir
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"fhirdest.example/fhir/scope"
 	"fhirdest.example/fhir/search"
@@ -15,6 +17,9 @@ import (
 func (s *writer) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry, int, error) {
 	pairs, err := parseQuery(rawQuery)
 	if err != nil {
+		return Entry{}, 0, err
+	}
+	if err := emptyCriteria(pairs); err != nil {
 		return Entry{}, 0, err
 	}
 	if err := r.may(scope.Search, typ); err != nil {
@@ -51,6 +56,25 @@ func (s *writer) matchOne(sn Snapshot, r *request, typ, rawQuery string) (Entry,
 
 	return Entry{}, 0, fail(http.StatusPreconditionFailed, "multiple-matches",
 		"The criteria match more than one resource.")
+}
+
+// emptyCriteria refuses a criterion whose value has separators only, as of a client
+// that has nothing to put between them: it would match nothing, and every request
+// would make another resource.
+func emptyCriteria(pairs []search.Pair) error {
+	for _, p := range pairs {
+		if p.Value == "" || strings.Trim(p.Value, ",|$ \t") != "" {
+			continue // the parser refuses an empty one
+		}
+
+		return fail(
+			http.StatusBadRequest,
+			"value",
+			"The criterion "+strconv.QuoteToASCII(p.Name)+" of a conditional form has no value.",
+		)
+	}
+
+	return nil
 }
 
 // ifNoneExist gives the criteria of that header: the query alone, or with the
@@ -174,7 +198,7 @@ func (s *writer) conditionalDelete(c Change, r *request) (*response, error) {
 	if ok, err := r.shows(c, scope.Delete, e); err != nil || !ok {
 		return deleted(r, 0), err
 	}
-	if err := ifMatch(r, e); err != nil {
+	if err := preconditions(r, e); err != nil {
 		return nil, err
 	}
 
@@ -233,6 +257,49 @@ func names(tag, want string) bool {
 
 func sameTag(tag string, version uint64) bool {
 	return names(tag, etag(version))
+}
+
+// preconditions evaluates the conditions under which a version may be changed, in the
+// order of RFC 9110 13.2.2. The grant must have been found to allow the change: the
+// answer depends on the version.
+func preconditions(r *request, e Entry) error {
+	if err := ifMatch(r, e); err != nil {
+		return err
+	}
+	if err := unmodifiedSince(r, e); err != nil {
+		return err
+	}
+
+	if slices.ContainsFunc(tags(r.header, "If-None-Match"), func(tag string) bool {
+		return sameTag(tag, e.Version)
+	}) {
+		return fail(
+			http.StatusPreconditionFailed,
+			"conflict",
+			"The resource is there, in a version that If-None-Match names.",
+		)
+	}
+
+	return nil
+}
+
+// unmodifiedSince evaluates If-Unmodified-Since: 412 when the resource was changed or
+// deleted later. Beside If-Match it does not count, nor does what is no date, nor where
+// there never was a resource (RFC 9110 13.1.4).
+func unmodifiedSince(r *request, e Entry) error {
+	since, err := http.ParseTime(r.header.Get("If-Unmodified-Since"))
+	if err != nil || e.Version == 0 || len(tags(r.header, "If-Match")) > 0 {
+		return nil
+	}
+	if !e.Updated.Truncate(time.Second).After(since) {
+		return nil
+	}
+
+	return fail(
+		http.StatusPreconditionFailed,
+		"conflict",
+		"The resource was changed after the time of If-Unmodified-Since.",
+	)
 }
 
 // ifMatch evaluates If-Match: 412 when it names other versions only (R4 http

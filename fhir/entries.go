@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"fhirdest.example/fhir/label"
 	"fhirdest.example/fhir/tree"
@@ -119,10 +120,9 @@ func (s *Service) readEntry(r *request, index int, v *tree.Value) *batchEntry {
 
 // entryConditions are the headers that an entry's request has instead of its own.
 var entryConditions = map[string]string{
-	"ifNoneMatch":     "If-None-Match",
-	"ifModifiedSince": "If-Modified-Since",
-	"ifMatch":         "If-Match",
-	"ifNoneExist":     "If-None-Exist",
+	"ifNoneMatch": "If-None-Match",
+	"ifMatch":     "If-Match",
+	"ifNoneExist": "If-None-Exist",
 }
 
 // readConditions makes headers of an entry's conditions. What it cannot read is
@@ -134,22 +134,43 @@ func readConditions(r *request, entry *tree.Value) error {
 
 	for i := range entry.Items {
 		member := &entry.Items[i]
-		name := entryConditions[member.Name]
-		text := member.Text()
+		name := strings.TrimPrefix(member.Name, "_") // with "_", what extends the element
+
 		switch {
-		case slices.Contains([]string{"method", "url", "id", "extension"}, member.Name),
-			strings.HasPrefix(member.Name, "_"):
-		case name == "":
+		case slices.Contains([]string{"method", "url", "id", "extension"}, name):
+		case name != "ifModifiedSince" && entryConditions[name] == "":
 			return fail(http.StatusBadRequest, "structure",
 				"An entry's request has no element "+strconv.Quote(member.Name)+".")
-		case strings.TrimSpace(text) == "" || hasControl(text):
-			return fail(http.StatusBadRequest, "value", member.Name+" is no text of one line.")
-		default:
-			r.header.Set(name, text)
+		case entry.Get(name) == nil:
+			return fail(http.StatusBadRequest, "value",
+				"The entry's "+name+" has extensions, but no value.")
+		case name == member.Name:
+			if err := setCondition(r, name, member.Text()); err != nil {
+				return err
+			}
 		}
 	}
 
 	return emptyCondition(r)
+}
+
+// setCondition sets a condition of an entry. The time of ifModifiedSince is an instant,
+// to the millisecond as lastUpdated is; a header could not hold it.
+func setCondition(r *request, name, text string) error {
+	if strings.TrimSpace(text) == "" || hasControl(text) {
+		return fail(http.StatusBadRequest, "value", name+" is no text of one line.")
+	}
+	if name != "ifModifiedSince" {
+		r.header.Set(entryConditions[name], text)
+		return nil
+	}
+
+	var err error
+	if r.since, err = time.Parse(time.RFC3339, text); err != nil {
+		return fail(http.StatusBadRequest, "value",
+			name+" is no instant, such as 2026-03-01T12:00:00.000Z.")
+	}
+	return nil
 }
 
 // entryPreference is what the entries of a Bundle prefer: what the Bundle's

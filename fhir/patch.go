@@ -68,7 +68,7 @@ func (s *writer) conditionalPatch(c Change, r *request) (*response, error) {
 // may not read the resource may not test it, and learns nothing of it: neither
 // by the answer's body nor by why the patch does not fit.
 func (s *writer) patchEntry(c Change, r *request, old Entry) (*response, error) {
-	if err := ifMatch(r, old); err != nil {
+	if err := preconditions(r, old); err != nil {
 		return nil, err
 	}
 

@@ -117,6 +117,9 @@ func unchanged(r *request, e Entry, tag string) bool {
 		})
 	}
 
+	if !r.since.IsZero() {
+		return !e.Updated.After(r.since)
+	}
 	return unmodified(r.header, e.Updated)
 }
 

@@ -52,6 +52,7 @@ type request struct {
 	match      *match            // of a transaction's entry: what its criteria matched
 	matching   *matching.Request // what Patient/$match is asked for, once prepared
 	inner      bool              // an entry of a batch or transaction
+	since      time.Time         // its ifModifiedSince
 	bundleType string
 	entries    []*batchEntry
 	answered   int // bytes that its entries' answers have so far

@@ -18,6 +18,9 @@ func (s *writer) create(c Change, r *request) (*response, error) {
 	if err := r.may(scope.Create, r.in.typ); err != nil {
 		return nil, err
 	}
+	if err := nothingToMatch(r); err != nil {
+		return nil, err
+	}
 
 	if cond := r.header.Get("If-None-Exist"); cond != "" {
 		query, err := s.ifNoneExist(cond, r.in.typ)
@@ -144,14 +147,7 @@ func (s *writer) updateAs(c Change, r *request, id string) (*response, error) {
 		}
 		return nil, err
 	}
-	if len(tags(r.header, "If-None-Match")) > 0 && unchanged(r, old, etag(old.Version)) { // RFC 9110 13.1.2
-		return nil, fail(
-			http.StatusPreconditionFailed,
-			"conflict",
-			"The resource is there already.",
-		)
-	}
-	if err := ifMatch(r, old); err != nil {
+	if err := preconditions(r, old); err != nil {
 		return nil, err
 	}
 
@@ -175,6 +171,9 @@ func (s *writer) updateAsCreate(
 		return nil, notFound()
 	}
 	if err := nothingToMatch(r); err != nil {
+		return nil, err
+	}
+	if err := unmodifiedSince(r, old); err != nil {
 		return nil, err
 	}
 
@@ -307,7 +306,7 @@ func (s *writer) delete(c Change, r *request) (*response, error) {
 	if !ok || old.Deleted {
 		return nothingToDelete(r, old, ok)
 	}
-	if err := ifMatch(r, old); err != nil {
+	if err := preconditions(r, old); err != nil {
 		return nil, err
 	}
 

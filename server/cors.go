@@ -120,8 +120,8 @@ const (
 	exposedHeaders = "Content-Location, ETag, Expires, Last-Modified, Location, Retry-After, " +
 		"DPoP-Nonce, Trace-Id, WWW-Authenticate, X-Progress, X-Request-Id"
 	allowedHeaders = "Accept, Authorization, Cache-Control, Category, Content-Type, DPoP, " +
-		"If-Match, If-Modified-Since, If-None-Exist, If-None-Match, Prefer, Purpose-Of-Use, Range, " +
-		"X-Provenance, X-Request-Id, X-Security-Context"
+		"If-Match, If-Modified-Since, If-None-Exist, If-None-Match, If-Unmodified-Since, " +
+		"Prefer, Purpose-Of-Use, Range, X-Provenance, X-Request-Id, X-Security-Context"
 )
 
 // preflightAge is for how many seconds a browser need not ask again.
