@@ -15,11 +15,19 @@ const maxFirst = 2 * maxCandidates
 // all that match. ok is false when that cannot be done, or would not be less work: then
 // Find is asked.
 func (f *Finder) First(q *Query, position []byte, n int) (r *Result, ok bool, err error) {
-	if f.err = f.ctx.Err(); f.err != nil || len(q.Types) != 1 || !plain(q.Clauses) {
+	if f.err = f.ctx.Err(); f.err != nil || len(q.Types) != 1 {
 		return nil, false, f.err
 	}
 	if len(q.Sort) > 0 {
+		if !plain(q.Clauses) {
+			return nil, false, nil
+		}
 		return firstSorted(f, q, position, n)
+	}
+
+	alone, chains, ok := followersOf(f, q.Clauses)
+	if !ok {
+		return nil, false, f.err
 	}
 
 	after := uint64(0)
@@ -27,18 +35,27 @@ func (f *Finder) First(q *Query, position []byte, n int) (r *Result, ok bool, er
 		after = binary.BigEndian.Uint64(position)
 	}
 
-	of := requestOf(f, q)
+	of := requestOf(f, &Query{
+		Types:   q.Types,
+		Clauses: alone,
+	})
 	typ, filter := of.typ, of.filter
 	if filter.Empty() {
-		return &Result{}, true, nil
+		return &Result{}, true, f.err
 	}
 
 	lead, rest := leading(typ, of.clauses)
 	hidden, rest := f.marked(typ, rest, 64+8*n)
 	r, judged := &Result{}, 0
+	cut := false
 	var asked []uint64 // as many as may still be wanted: rules decide about many at once
 	ask := func() {
-		r.Docs = append(r.Docs, f.seen(typ, f.holding(asked, rest, filter))...)
+		docs := f.holding(asked, rest, filter)
+		for _, c := range chains {
+			docs = c.keep(docs)
+			cut = cut || c.tired()
+		}
+		r.Docs = append(r.Docs, f.seen(typ, docs)...)
 		asked = asked[:0]
 	}
 	f.scan(binary.BigEndian.AppendUint64(lead.from[:len(lead.from):len(lead.from)], after+1),
@@ -50,11 +67,13 @@ func (f *Finder) First(q *Query, position []byte, n int) (r *Result, ok bool, er
 				ask()
 			}
 			judged++
-			return len(r.Docs) < n && judged < maxFirst && f.step()
+
+			return len(r.Docs) < n && judged < maxFirst && !cut && f.step()
 		})
+
 	ask()
 
-	return r, len(r.Docs) >= n || judged < maxFirst, f.err
+	return r, !cut && (len(r.Docs) >= n || judged < maxFirst), f.err
 }
 
 // counted is how many resources Tally has in memory at a time.
@@ -77,6 +96,7 @@ func Tally(f *Finder, q *Query) (n int, ok bool, err error) {
 	if !of.filter.all || !isOrdered(f, lead) {
 		return 0, false, f.err
 	}
+
 	hidden, rest := f.marked(of.typ, of.clauses, maxListed)
 	if len(rest) > 0 {
 		return 0, false, f.err
@@ -97,6 +117,7 @@ func Tally(f *Finder, q *Query) (n int, ok bool, err error) {
 		}
 		return f.step()
 	})
+
 	count()
 
 	return n, f.err == nil, f.err
@@ -155,6 +176,7 @@ func (f *Finder) Few(typ string, clauses []Clause) (docs []uint64, few bool, err
 	} else if docs, few = f.common(typ, clauses); few {
 		docs = f.satisfying(typ, docs, clauses, filter)
 	}
+
 	if !few {
 		return nil, false, f.err
 	}

@@ -102,16 +102,21 @@ func (f *Finder) resolveChain(links []link) Clause {
 	return out
 }
 
-// verifyInline adds the resources that have one in them that matches.
-func (f *Finder) verifyInline(c *Clause, l link, then Clause) {
+// hasInline reports whether a resource has one in it to which a link could lead.
+func hasInline(f *Finder, l link) (any bool) {
 	pr := l.param.beginning(inline, l.typ, sep)
-	pr.exact = true
-	any := false
 	f.scan(pr.from, pr.to, func([]byte, uint64) bool {
 		any = true
 		return false
 	})
-	if any {
+	return any
+}
+
+// verifyInline adds the resources that have one in them that matches.
+func (f *Finder) verifyInline(c *Clause, l link, then Clause) {
+	if hasInline(f, l) {
+		pr := l.param.beginning(inline, l.typ, sep)
+		pr.exact = true
 		c.maybe = append(c.maybe, pr)
 	}
 
