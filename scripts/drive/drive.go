@@ -194,7 +194,7 @@ func Run(
 	}
 
 	var done atomic.Int64
-	var failed atomic.Value
+	var failed atomic.Pointer[error] // of one of them
 	var wg sync.WaitGroup
 	start, before := time.Now(), cpu()
 
@@ -213,14 +213,14 @@ func Run(
 			}
 
 			if err != nil {
-				failed.Store(err)
+				failed.Store(&err)
 			}
 		}()
 	}
 
 	wg.Wait()
-	if err, ok := failed.Load().(error); ok {
-		return nil, err
+	if err := failed.Load(); err != nil {
+		return nil, *err
 	}
 
 	n := float64(done.Load())
@@ -236,7 +236,7 @@ func Send(
 	dial func() (net.Conn, error), clients int, requests [][]byte, cpu func() time.Duration,
 ) (measure.Values, error) {
 	var next, done atomic.Int64
-	var failed atomic.Value
+	var failed atomic.Pointer[error] // of one of them
 	var wg sync.WaitGroup
 	conns := make([]net.Conn, clients)
 	for i := range conns {
@@ -259,14 +259,14 @@ func Send(
 				return requests[i]
 			})
 			if err != nil {
-				failed.Store(err)
+				failed.Store(&err)
 			}
 		})
 	}
 
 	wg.Wait()
-	if err, ok := failed.Load().(error); ok {
-		return nil, err
+	if err := failed.Load(); err != nil {
+		return nil, *err
 	}
 
 	return measure.Values{

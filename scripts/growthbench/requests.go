@@ -93,17 +93,27 @@ func plain(next func(drive.Requests) []byte) func(*side, drive.Requests) []byte 
 	return func(_ *side, r drive.Requests) []byte { return next(r) }
 }
 
+// everything asks for all of a patient, a page of it.
+func everything(s *side, r drive.Requests) []byte {
+	id := r.Patients[mathrand.IntN(len(r.Patients))]
+	return r.Get("/Patient/" + id + "/$everything?_count=100")
+}
+
 var kinds = []kind{
 	{"read", 2000, plain(drive.Requests.Read)},
 	{"search of 20", 400, plain(drive.Requests.Search)},
 	{"create", 400, plain(drive.Requests.Create)},
 	{"transaction of 10", 50, plain(drive.Requests.Transaction)},
-	{"all of a type, first page", 50, get("/Observation?_count=20&_total=none")},
-	{deepName, 50, func(s *side, r drive.Requests) []byte { return r.Get(s.deep) }},
-	{"_sort", 20, get("/Observation?_sort=-date&_count=20")},
-	{"_total=accurate", 20, get("/Observation?code=8867-4&_total=accurate&_count=20")},
-	{"_has", 20, get("/Patient?_has:Observation:patient:code=8867-4&_count=20")},
-	{"chained", 20, get("/Observation?patient.gender=female&_count=20&_total=none")},
+	{"$everything", 100, everything},
+	{"all of a type, first page", 500, get("/Observation?_count=20&_total=none")},
+	{deepName, 500, func(s *side, r drive.Requests) []byte { return r.Get(s.deep) }},
+	{"_sort", 500, get("/Observation?_sort=-date&_count=20&_total=none")},
+	{"_sort with a total", 20, get("/Observation?_sort=-date&_count=20")},
+	{"_total=accurate", 100, get("/Observation?code=8867-4&_total=accurate&_count=20")},
+	{"_has", 100, get("/Patient?_has:Observation:patient:code=8867-4&_count=20&_total=none")},
+	{"_has with a total", 10, get("/Patient?_has:Observation:patient:code=8867-4&_count=20")},
+	{"chained", 100, get("/Observation?patient.gender=female&_count=20&_total=none")},
+	{"chained with a total", 10, get("/Observation?patient.gender=female&_count=20")},
 }
 
 // ask measures requests of a kind.
