@@ -10,8 +10,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"io"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -114,8 +116,25 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 	t.Helper()
 	b := &backend{pki: newPKI(t, "destination.localhost")}
 	b.ended = sync.NewCond(&b.mu)
-	b.listen(t, "127.0.0.1:0", script)
+	b.listen(t, port(t), script)
 	return b
+}
+
+// port returns an address that nothing uses, below those that the kernel chooses itself:
+// of these it lets go as soon as their socket no longer listens.
+func port(t testing.TB) string {
+	t.Helper()
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 20_000+mathrand.IntN(12_000))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return address
+	}
 }
 
 // deafen has the backend accept no more connections. Its port stays bound, so that

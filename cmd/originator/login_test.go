@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -61,21 +59,14 @@ func newProvider(t *testing.T) *provider {
 
 func (p *provider) file(name string) string { return filepath.Join(p.dir, name) }
 
-// freeRedirect returns a redirect URI at a loopback port that nothing uses. No system
-// gives it to another program meanwhile: those that are given begin at 32768.
+// freeRedirect returns a redirect URI at a loopback port that nothing uses.
 func freeRedirect(t *testing.T) string {
 	t.Helper()
-	for {
-		address := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return "http://" + address + "/callback"
+	l := udaptest.Listen(t)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
 	}
+	return "http://" + l.Addr().String() + "/callback"
 }
 
 // do runs a command by the clock of the environment. visit gets the URL that a

@@ -17,6 +17,7 @@ import (
 
 	"fhirdest.example/certs"
 	"fhirdest.example/server"
+	"fhirdest.example/udap/udaptest"
 )
 
 // The trust communities of an Env.
@@ -272,8 +273,7 @@ func (w *Env) Listen() net.Listener {
 // socket opens a socket for a destination.
 func (w *Env) socket() net.Listener {
 	w.tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	w.must(err)
+	l := udaptest.Listen(w.tb)
 	w.Config.Listen = l.Addr().String()
 	return l
 }
