@@ -2,6 +2,8 @@ package board_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -91,6 +93,24 @@ func TestRunsEndOnOpenPages(t *testing.T) {
 	b.Eventually(`document.getElementById("live").textContent === "Live"`)
 	e.end()
 	b.Eventually(`document.getElementById("live").textContent === "This session has ended"`)
+}
+
+// A page sees the end of its session whenever that comes, also just after a request,
+// while the page still waits for more to show at once.
+func TestTheEndIsSeenAfterARequest(t *testing.T) {
+	e := newEnv(t)
+	res, err := http.Get(e.page("events?page=0&since=0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+
+	e.add(e.exchange(conform.Discover, 200, "/"), assessment("c1", "green"))
+	e.end()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || !strings.Contains(string(text), "event: ended\n") {
+		t.Errorf("the stream ends without a word, %v: %s", err, text)
+	}
 }
 
 // Without scripts, every page has all that there is, as of when it was loaded.

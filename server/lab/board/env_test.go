@@ -30,6 +30,7 @@ const sessionID = "0123456789abcdef0123456789abcdef"
 type memory struct {
 	mu       sync.Mutex
 	session  lab.Session
+	ended    bool
 	kept     []*lab.Kept
 	watchers map[chan lab.Update]bool
 	issuers  []lab.Issuer
@@ -43,7 +44,7 @@ func (m *memory) Sessions() []lab.Session {
 func (m *memory) Session(id string) (lab.Session, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if id != sessionID {
+	if id != sessionID || m.ended {
 		return lab.Session{}, lab.ErrNoSession
 	}
 	s := m.session
@@ -107,10 +108,11 @@ func (m *memory) clear() {
 	}
 }
 
-// end ends the session for those who watch.
+// end ends the session, also for those who watch.
 func (m *memory) end() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.ended = true
 	for c := range m.watchers {
 		c <- lab.Update{
 			Session: m.session,

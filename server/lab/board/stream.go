@@ -3,6 +3,7 @@ package board
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -99,7 +100,10 @@ func (s *stream) run(ctx context.Context, updates <-chan lab.Update) {
 	}
 
 	for {
-		if s.update(ctx) != nil {
+		if err := s.update(ctx); err != nil {
+			if errors.Is(err, lab.ErrNoSession) { // its last update may be among those that were drained
+				s.end()
+			}
 			return
 		}
 
@@ -113,7 +117,7 @@ func (s *stream) run(ctx context.Context, updates <-chan lab.Update) {
 		case <-follow.C:
 		case u, open := <-updates:
 			if u.Ended {
-				_ = s.send("event: ended\ndata: {}\n\n") // the reader may be gone, too
+				s.end()
 			}
 			if !open || u.Ended {
 				return // one that was too slow comes back
@@ -123,6 +127,11 @@ func (s *stream) run(ctx context.Context, updates <-chan lab.Update) {
 			drain(updates)
 		}
 	}
+}
+
+// end sends that the session has ended.
+func (s *stream) end() {
+	_ = s.send("event: ended\ndata: {}\n\n") // the reader may be gone, too
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -41,6 +41,7 @@ func Start(tb testing.TB, hosts map[string]string) *Browser {
 		chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.NoSandbox,
 		chromedp.IgnoreCertErrors,
+		chromedp.WSURLReadTimeout(patience), // for its start
 		chromedp.UserDataDir(tb.TempDir()),
 		chromedp.Flag("host-resolver-rules", strings.Join(rules, ", ")),
 		chromedp.Flag("disable-background-networking", true),
