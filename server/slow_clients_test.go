@@ -132,10 +132,10 @@ func TestSlowClientsHoldNoSlots(t *testing.T) {
 // A body that arrives more slowly than the least rate ends with 408, and its
 // connection with it.
 func TestSlowBodiesAreEnded(t *testing.T) {
-	d := servertest.Start(t, func(w *servertest.Env) {
-		w.Config.Timeouts.Slow, w.Config.Limits.Rate = 100*time.Millisecond, 100
-	})
+	d := servertest.Start(t)
 	s := d.Session(d.A, d.Client(d.A, "https://client.test/slow"), "system/Patient.rs")
+	d.Config.Timeouts.Slow, d.Config.Limits.Rate = 100*time.Millisecond, 100
+	d = d.Restart()
 	bearer := "Authorization: Bearer " + s.Token.Access + "\r\n"
 
 	for name, head := range map[string]string{

@@ -309,7 +309,7 @@ func TestMethodOfTheAnswer(t *testing.T) {
 //
 // Covers: S1-279, S1-283, S1-291, case 216
 func TestTokenResponses(t *testing.T) {
-	e := newEnv(t, func(e *env) { e.config.Timeout = time.Second })
+	e := newEnv(t)
 	for name, row := range map[string]struct {
 		change func(udaptest.Claims)
 		answer func(http.ResponseWriter, *http.Request)
@@ -328,8 +328,6 @@ func TestTokenResponses(t *testing.T) {
 		"a redirect": {answer: func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, e.other.Base+"/token", http.StatusTemporaryRedirect)
 		}, want: "invalid_idp"},
-		"never":     {answer: never, want: "temporarily_unavailable"},
-		"half":      {answer: half, want: "temporarily_unavailable"},
 		"cut short": {answer: cutShort, want: "temporarily_unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -349,6 +347,26 @@ func TestTokenResponses(t *testing.T) {
 	}
 	if e.other.Count("token") != 0 {
 		t.Error("a redirect was followed with an authentication token")
+	}
+}
+
+// A provider whose token endpoint does not answer, or not to the end, is unavailable.
+//
+// Covers: case 219
+func TestTokenResponsesThatDoNotEnd(t *testing.T) {
+	e := newEnv(t, func(e *env) { e.config.Timeout = time.Second })
+	for name, answer := range map[string]func(http.ResponseWriter, *http.Request){
+		"none":        never,
+		"half of one": half,
+	} {
+		t.Run(name, func(t *testing.T) {
+			e.eventually(e.idp)
+			e.idp.Change(func() { e.idp.Answer["token"] = answer })
+			b := e.browser()
+			if got := e.told(e.get(b, e.trip(b))); got != "temporarily_unavailable" || e.who() != nil {
+				t.Errorf("told %s", got)
+			}
+		})
 	}
 }
 

@@ -147,7 +147,7 @@ func TestListRefused(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			p, timeout := newListServer(t, tc.serve), patience
 			if tc.name == "slow" {
-				timeout = 300 * time.Millisecond
+				timeout = 2 * time.Second
 			}
 			s := newSource(t, newClock(), Config{Allow: []string{p.URL}, MaxBytes: 1 << 16, Timeout: timeout})
 			wantError(t, one(t, s, tc.issuer, p.URL+"/a.crl"), tc.want)
@@ -454,10 +454,13 @@ func TestCallerMayLeave(t *testing.T) {
 	ca := signer(t, "A")
 	release := make(chan struct{})
 	der := ca.list(t, 1, epoch, time.Hour)
-	p := newListServer(t, func(w http.ResponseWriter, _ *http.Request) { <-release; _, _ = w.Write(der) })
+	ctx, leave := context.WithCancel(context.Background())
+	p := newListServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		leave()
+		<-release
+		_, _ = w.Write(der)
+	})
 	s := newSource(t, newClock(), Config{Allow: []string{p.URL}})
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
 
 	got := s.CRLs(ctx, udap.CRLQuery{Issuer: ca.cert, URLs: []string{p.URL + "/a"}})
 	wantError(t, got[0], "has not ended yet")

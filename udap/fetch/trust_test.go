@@ -255,7 +255,7 @@ func TestListIsNotTheTruth(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			timeout := patience
 			if name == "times out" {
-				timeout = 500 * time.Millisecond
+				timeout = 2 * time.Second
 			}
 			tr := newTrustWithin(t, udap.Policy{}, timeout)
 			tr.handle("/int.crl", serve(tr))
@@ -536,7 +536,7 @@ type responderCase struct {
 func (tc responderCase) run(t *testing.T) {
 	timeout := patience
 	if tc.name == "slow" {
-		timeout = 500 * time.Millisecond
+		timeout = 2 * time.Second
 	}
 	tr := newTrustWithin(t, udap.Policy{}, timeout)
 	tr.handle("/ocsp", tc.serve(tr))
