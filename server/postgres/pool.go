@@ -110,16 +110,22 @@ func (s *server) connect(ctx context.Context) (conn *pgx.Conn, err error) {
 	var failed []error
 	n := len(hostsOf(s.settings))
 	first := int(s.host.Load())
+	end := time.Now().Add(reach.Bound)
 	for i := range n {
 		settings := s.settings.Copy()
 		from(settings, first+i)
 		settings.Fallbacks = settings.Fallbacks[:len(hostsOf(settings)[0])-1]
 
-		end, _ := ctx.Deadline()
 		share := time.Until(end) / time.Duration(n-i)
-		one, cancel := context.WithTimeout(ctx, share)
+		one, cancel := ctx, func() {}
+		if i+1 < n {
+			one, cancel = context.WithTimeout(ctx, share)
+		}
 		addresses, unknown := settings.LookupFunc(one, settings.Host) // a directory has none
-		settings.ConnectTimeout = share / time.Duration(max(1, len(addresses)))
+		settings.ConnectTimeout = 0
+		if len(addresses) > 1 {
+			settings.ConnectTimeout = max(1, share/time.Duration(len(addresses)))
+		}
 		settings.LookupFunc = func(context.Context, string) ([]string, error) { return addresses, unknown }
 		conn, err = pgx.ConnectConfig(one, settings)
 		cancel()

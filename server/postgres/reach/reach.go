@@ -3,7 +3,9 @@
 package reach
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +16,34 @@ const (
 	Bound = 1500 * time.Millisecond
 	// Patience is how long a caller of Ask or Await waits at most.
 	Patience = 2 * time.Second
+
+	// beat is how often the time that has passed is counted.
+	beat = 100 * time.Millisecond
 )
+
+// budget is a time that passes only while this process runs. A machine that is busy may
+// have it stand still for seconds, and afterwards nobody knows whether the answer was late.
+type budget struct {
+	*time.Ticker
+	left time.Duration
+	last time.Time
+}
+
+func newBudget(d time.Duration) *budget {
+	return &budget{
+		Ticker: time.NewTicker(beat),
+		left:   d,
+		last:   time.Now(),
+	}
+}
+
+// spend counts a beat, and reports whether nothing is left.
+func (b *budget) spend() bool {
+	now := time.Now()
+	b.left -= min(now.Sub(b.last), 2*beat)
+	b.last = now
+	return b.left <= 0
+}
 
 // Monitor is what is known of one server. Nothing goes on in it while nobody asks.
 type Monitor struct {
@@ -106,28 +135,26 @@ func (m *Monitor) Await(ctx context.Context) error {
 // Ask returns the result of a probe. One that was under way already counts if it
 // succeeds; when it fails, the server may be back since it began, and another follows.
 func (m *Monitor) Ask(ctx context.Context) error {
-	patience := time.NewTimer(Patience)
+	patience := newBudget(Patience)
 	defer patience.Stop()
 
+	r, own := m.join(false)
 	var last error
-	for own := false; !own; {
-		var r *run
-		r, own = m.join(last != nil)
+	for {
 		select {
 		case <-r.done:
+			if last = r.err; last == nil || own {
+				return last
+			}
+			r, own = m.join(true)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-patience.C:
-			if last == nil {
-				last = context.DeadlineExceeded
+			if patience.spend() {
+				return cmp.Or(last, context.DeadlineExceeded)
 			}
-			return last
-		}
-		if last = r.err; last == nil {
-			return nil
 		}
 	}
-	return last
 }
 
 // join returns the probe under way, or begins one. fresh reports whether it began after
@@ -145,9 +172,7 @@ func (m *Monitor) join(again bool) (r *run, fresh bool) {
 }
 
 func (m *Monitor) run(r *run) {
-	ctx, cancel := context.WithTimeout(context.Background(), Bound)
-	defer cancel()
-	r.err = m.probe(ctx)
+	r.err = m.bounded()
 
 	m.mu.Lock()
 	silent := m.silent
@@ -163,4 +188,30 @@ func (m *Monitor) run(r *run) {
 	m.set(r.err, m.recent)
 	m.running = nil
 	close(r.done)
+}
+
+// bounded probes, for Bound at most.
+func (m *Monitor) bounded() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- m.probe(ctx) }()
+
+	left := newBudget(Bound)
+	defer left.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-left.C:
+			if !left.spend() {
+				continue
+			}
+			cancel()
+			if err := <-done; err != nil {
+				return fmt.Errorf("%w: %v", context.DeadlineExceeded, err)
+			}
+			return nil
+		}
+	}
 }
