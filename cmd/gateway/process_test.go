@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -171,8 +172,8 @@ func TestSecondSignal(t *testing.T) {
 
 	ended, end := make(chan error, 1), time.After(patience)
 	go func() { ended <- cmd.Wait() }()
-	for {
-		cmd.Process.Signal(os.Interrupt)
+	for { // an interrupt is ignored where the tests themselves were started so
+		cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended:
 			return

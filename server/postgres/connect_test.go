@@ -19,6 +19,7 @@ import (
 	"fhirdest.example/certs"
 	"fhirdest.example/server/postgres"
 	"fhirdest.example/server/postgres/local"
+	"fhirdest.example/udap/udaptest"
 )
 
 // serverDirectory returns a directory that PostgreSQL's account can reach, and removes
@@ -77,10 +78,7 @@ func secureServer(t *testing.T) (port int, authority string) {
 	authority = filepath.Join(t.TempDir(), "ca.pem")
 	write(t, dir, authority)
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := udaptest.Listen(t)
 	port = l.Addr().(*net.TCPAddr).Port
 	l.Close()
 	server, _ := ownServer(t, dir, local.Options{

@@ -73,7 +73,7 @@ func TestNameIsLostAfterSilentCut(t *testing.T) {
 	c, through := postgrestest.NewCutter(t, at)
 	presence := appear(t, through)
 	c.Silence()
-	if _, err := connect(t, at).Exec(t.Context(), `select pg_terminate_backend(pid, 5000) from pg_stat_activity
+	if _, err := connect(t, at).Exec(t.Context(), `select pg_terminate_backend(pid, 60000) from pg_stat_activity
 		where application_name = 'destination east' and datname = current_database()`); err != nil {
 		t.Fatal(err)
 	}

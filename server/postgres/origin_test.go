@@ -55,7 +55,7 @@ func TestNoWritesAccepted(t *testing.T) {
 	name := strings.Trim(u.Path, "/")
 	admin := connected(t, postgrestest.Server(t).URL(local.Account))
 	endSessions := func() {
-		executed(t, admin, "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1", name)
+		executed(t, admin, "select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = $1", name)
 	}
 
 	trust := openTrustOf(t, c)

@@ -61,7 +61,7 @@ func TestSessionsEnded(t *testing.T) {
 		if err := s.Spend(t.Context(), jti); err != nil {
 			t.Fatal(err)
 		}
-		executed(t, admin, `select pg_terminate_backend(pid, 5000) from pg_stat_activity
+		executed(t, admin, `select pg_terminate_backend(pid, 60000) from pg_stat_activity
 			where datname = current_database() and pid <> pg_backend_pid()`)
 		if err := s.Spend(t.Context(), jti); !isReplayed(err) {
 			t.Errorf("after the sessions were ended: %v", err)

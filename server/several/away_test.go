@@ -199,7 +199,7 @@ func (a *away) admin(database string, statements ...string) {
 
 // ways are those in which a database can be away. Each function returns what ends it.
 func (a *away) ways() map[string]func() (end func()) {
-	const endAll = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = 'postgres'"
+	const endAll = "select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = 'postgres'"
 	return map[string]func() func(){
 		"stopped": func() func() {
 			if err := a.server.Stop(); err != nil {
