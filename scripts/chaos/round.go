@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -117,6 +118,20 @@ func (l *load) newToken(ctx context.Context, c *http.Client, where string) (stri
 	return token, got, nil
 }
 
+// needToken returns a token, however often that takes.
+func (l *load) needToken(ctx context.Context, c *http.Client, where string) (token string, err error) {
+	err = patiently(ctx, "a token "+where, func() error {
+		var got answer
+		var err error
+		token, got, err = l.newToken(ctx, c, where)
+		if err == nil && token == "" {
+			err = fmt.Errorf("status %d: %s", got.status, got.text())
+		}
+		return err
+	})
+	return token, err
+}
+
 // patiently tries until something goes well.
 func patiently(ctx context.Context, what string, try func() error) error {
 	end := time.Now().Add(patience)
@@ -172,7 +187,7 @@ const (
 
 // copies sends copies of a new assertion at once, to both destinations, for a few clients
 // one after the other: exactly one of each is answered with a token, and the others are
-// refused.
+// refused. What has no answer, or 503, is sent again.
 func (l *load) copies(ctx context.Context, n int) error {
 	for _, o := range l.clients[:min(copiedClients, len(l.clients))] {
 		if err := l.copiesOf(ctx, o, n); err != nil {
@@ -194,11 +209,13 @@ func (l *load) copiesOf(ctx context.Context, o *originator, n int) error {
 	statuses := make(chan int, n)
 	begin := make(chan bool)
 	var all sync.WaitGroup
+	var lost atomic.Int64
 	for i := range n {
 		all.Go(func() {
 			<-begin
-			_, got := a.ask(ctx, l.book, l.direct[i%2], "of several copies")
-			statuses <- got.status
+			status, tries := a.decided(ctx, l.book, l.direct[i%2], "of several copies")
+			lost.Add(int64(tries - 1))
+			statuses <- status
 		})
 	}
 	close(begin)
@@ -209,10 +226,25 @@ func (l *load) copiesOf(ctx context.Context, o *originator, n int) error {
 	for s := range statuses {
 		count[s]++
 	}
-	if count[http.StatusOK] != 1 || count[http.StatusBadRequest]+count[http.StatusUnauthorized] != n-1 {
+	accepted, refused := count[http.StatusOK], count[http.StatusBadRequest]+count[http.StatusUnauthorized]
+	unknown := accepted == 0 && lost.Load() > 0 // it may be the one that was accepted
+	if accepted+refused != n || accepted != 1 && !unknown {
 		return fmt.Errorf("%d copies of one assertion of %s are answered with these statuses: %v", n, o.name, count)
 	}
 	return nil
+}
+
+// decided asks until a destination accepts an assertion or refuses it, and returns the
+// status and how often it has asked.
+func (a *assertion) decided(ctx context.Context, b *book, c *http.Client, where string) (status, tries int) {
+	for end := time.Now().Add(patience); ; {
+		_, got := a.ask(ctx, b, c, where)
+		tries++
+		if got.status > 0 && got.status < 500 || ctx.Err() != nil || time.Now().After(end) {
+			return got.status, tries
+		}
+		sleep(ctx, 20*time.Millisecond)
+	}
 }
 
 // works returns why not everything works: both destinations give tokens, and the gateway
@@ -269,11 +301,10 @@ func (l *load) verify(ctx context.Context, writes []write, ends []end) error {
 // verifyAt is verify at one destination.
 func (l *load) verifyAt(ctx context.Context, i int, writes []write, ends []end) error {
 	where := "at destination " + l.env.destinations[i].name
-	token, got, err := l.newToken(ctx, l.direct[i], where)
-	if err != nil || token == "" {
-		return fmt.Errorf("no token %s: status %d, %w: %s", where, got.status, err, got.text())
+	token, err := l.needToken(ctx, l.direct[i], where)
+	if err != nil {
+		return err
 	}
-
 	if err := l.verifyWrites(ctx, i, token, writes); err != nil {
 		return err
 	}
@@ -289,9 +320,9 @@ func (l *load) verifyAt(ctx context.Context, i int, writes []write, ends []end) 
 	}
 
 	for _, a := range l.book.spent(progress) {
-		if _, got := a.ask(ctx, l.book, l.direct[i], "again, "+where); got.status != http.StatusBadRequest &&
-			got.status != http.StatusUnauthorized {
-			l.book.violate("a spent assertion is answered %s with status %d: %s", where, got.status, got.text())
+		status, _ := a.decided(ctx, l.book, l.direct[i], "again, "+where)
+		if status != http.StatusBadRequest && status != http.StatusUnauthorized {
+			l.book.violate("a spent assertion is answered %s with status %d", where, status)
 		}
 	}
 	return l.verifyEnds(ctx, i, ends)
@@ -300,16 +331,22 @@ func (l *load) verifyAt(ctx context.Context, i int, writes []write, ends []end) 
 // countWrites verifies that no write was done twice: there are as many as were sent, at
 // most, and as were acknowledged, at least.
 func (l *load) countWrites(ctx context.Context) error {
-	token, _, err := l.newToken(ctx, l.front, "through the gateway")
+	token, err := l.needToken(ctx, l.front, "through the gateway")
 	if err != nil {
 		return err
 	}
-	got := send(ctx, l.front, "GET", base+"/Basic?_summary=count", "", token, "")
 	var bundle struct {
 		Total *int `json:"total"`
 	}
-	if err := json.Unmarshal(got.body, &bundle); err != nil || bundle.Total == nil {
-		return fmt.Errorf("the count of writes: status %d, %w: %s", got.status, err, got.text())
+	err = patiently(ctx, "writes are counted", func() error {
+		got := send(ctx, l.front, "GET", base+"/Basic?_summary=count", "", token, "")
+		if err := json.Unmarshal(got.body, &bundle); err != nil || bundle.Total == nil {
+			return fmt.Errorf("status %d, %w: %s", got.status, err, got.text())
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 
 	now := l.book.now()
