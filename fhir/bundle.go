@@ -151,7 +151,7 @@ func (s *reader) appendEntry(
 	b = append(b, `{"fullUrl":"`...)
 	b = append(append(append(append(append(b, s.PublicBase...), '/'), e.Type...), '/'), e.ID...)
 	b = append(b, `","resource":`...)
-	seen, err := r.show(sn, e)
+	seen, err := r.show(source{sn}, e)
 	if err != nil {
 		return nil, err
 	}

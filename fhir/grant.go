@@ -53,10 +53,29 @@ func (s *core) Viewer(ctx context.Context, g *Grant, h http.Header) *Viewer {
 	}
 }
 
+// In returns what a Viewer sees of one state of the store.
+func (v *Viewer) In(sn Snapshot) *View {
+	return &View{
+		Source: source{sn},
+		viewer: v,
+	}
+}
+
+// View is one state of the store as a Viewer sees it.
+type View struct {
+	access.Source
+	viewer *Viewer
+}
+
+// Finds reports whether the grant both reads and finds a version.
+func (v *View) Finds(ctx context.Context, e Entry) (bool, error) {
+	return v.viewer.Reader.Finds(ctx, v.Source, resourceOf(e))
+}
+
 // Show returns a version that the grant allows reading as it may be shown: without what
 // is masked, and with the labels that rules imply.
-func (v *Viewer) Show(sn Snapshot, e Entry) ([]byte, error) {
-	seen, err := v.r.show(sn, e)
+func (v *View) Show(e Entry) ([]byte, error) {
+	seen, err := v.viewer.r.show(v.Source, e)
 	return seen.body, err
 }
 
@@ -229,8 +248,8 @@ type shown struct {
 
 // show returns a version that the grant allows reading: without what is masked, and
 // with the labels that rules imply. It notes how confidential that is.
-func (r *request) show(sn Snapshot, e Entry) (shown, error) {
-	out, level, err := r.look(sn, e)
+func (r *request) show(src access.Source, e Entry) (shown, error) {
+	out, level, err := r.look(src, e)
 	if err == nil && e.Type != "AuditEvent" && !e.Deleted {
 		r.notes.security.Take(level)
 	}
@@ -239,7 +258,7 @@ func (r *request) show(sn Snapshot, e Entry) (shown, error) {
 
 // shownTree is what show shows, parsed. It notes nothing.
 func (r *request) shownTree(sn Snapshot, e Entry) (*tree.Value, error) {
-	out, _, err := r.look(sn, e)
+	out, _, err := r.look(source{sn}, e)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +267,7 @@ func (r *request) shownTree(sn Snapshot, e Entry) (*tree.Value, error) {
 	return stored(e)
 }
 
-func (r *request) look(sn Snapshot, e Entry) (out shown, level label.Level, err error) {
+func (r *request) look(src access.Source, e Entry) (out shown, level label.Level, err error) {
 	out = shown{
 		body: e.Body,
 		tag:  etag(e.Version),
@@ -257,7 +276,7 @@ func (r *request) look(sn Snapshot, e Entry) (out shown, level label.Level, err 
 		return out, 0, nil
 	}
 
-	src, v := source{sn}, resourceOf(e)
+	v := resourceOf(e)
 	level, implied, err := r.labels.Labels(src, v)
 	if err == nil {
 		out.body, err = label.Add(out.body, implied)
@@ -286,7 +305,7 @@ func (r *request) changes(sn Snapshot, e Entry) error {
 		return err
 	}
 
-	s, _, err := r.look(sn, e)
+	s, _, err := r.look(source{sn}, e)
 	if err == nil && s.tag != etag(e.Version) {
 		err = forbidden("The token sees this resource in part only, and cannot change it.")
 	}

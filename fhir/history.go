@@ -284,7 +284,7 @@ func (s *reader) history(
 			return false, err
 		}
 
-		seen, err := r.show(sn, e)
+		seen, err := r.show(source{sn}, e)
 		if err != nil {
 			return false, err
 		}

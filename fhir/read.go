@@ -61,7 +61,7 @@ func (s *reader) entryResponse(sn Snapshot, r *request, e Entry) (*response, err
 		return nil, err
 	}
 
-	seen, err := r.show(sn, e)
+	seen, err := r.show(source{sn}, e)
 	if err != nil {
 		return nil, err
 	}

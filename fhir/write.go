@@ -92,7 +92,7 @@ func (s *writer) found(c Change, r *request, e Entry) (*response, error) {
 // written answers a write, with the body that Prefer asks for (R4 http
 // 3.1.0.5.3; the whole resource without it).
 func (s *writer) written(c Change, r *request, e Entry, status int) (*response, error) {
-	seen, err := r.show(c, e)
+	seen, err := r.show(source{c}, e)
 	if err != nil {
 		return nil, err
 	}

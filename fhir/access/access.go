@@ -80,6 +80,7 @@ type Reader struct {
 	grant   *Grant
 	bases   search.Bases
 	rules   []Rule
+	masks   bool // a rule may mask something
 	filters map[question]search.Filter
 	steps   []step
 
@@ -103,6 +104,7 @@ func NewReader(g *Grant, bases search.Bases, rules ...Rule) *Reader {
 		grant:   g,
 		bases:   bases,
 		rules:   rules,
+		masks:   slices.ContainsFunc(rules, masksAny),
 		filters: map[question]search.Filter{},
 		steps:   make([]step, 0, 2), // as many as a read has
 	}

@@ -102,6 +102,11 @@ type Masker interface {
 	MasksAny() bool
 }
 
+func masksAny(r Rule) bool {
+	m, ok := r.(Masker)
+	return ok && m.MasksAny()
+}
+
 // Mask adds elements of a type to those that must not be shown.
 func (d *Decision) Mask(typ string, elements []string) {
 	if len(elements) == 0 {
@@ -185,7 +190,7 @@ func (r *Reader) narrow(p scope.Permission, typ string) narrowed {
 // deleted if it is a deletion, and also about the resource as it is now. Labels
 // that a resource has got since hide what it was before.
 func (r *Reader) ruled(
-	ctx context.Context, src Source, p scope.Permission, v Resource,
+	ctx context.Context, src Source, p scope.Permission, v *Resource,
 ) (d Decision, by trace.Check, err error) {
 	if len(r.rules) == 0 || v.Type == "AuditEvent" {
 		return Decision{}, checkResource, nil
@@ -200,7 +205,8 @@ func (r *Reader) ruled(
 		return d, by, err
 	}
 
-	now, err := src.Resource(ctx, v.Doc)
+	current, err := src.Resource(ctx, v.Doc)
+	now := &current
 	if err == nil {
 		now, ok, err = live(ctx, src, now)
 	}
@@ -216,12 +222,12 @@ func (r *Reader) ruled(
 }
 
 // live returns the version that a deletion has deleted, and any other as it is.
-func live(ctx context.Context, src Source, v Resource) (Resource, bool, error) {
+func live(ctx context.Context, src Source, v *Resource) (*Resource, bool, error) {
 	if !v.Deleted {
 		return v, true, nil
 	}
-	v, ok, err := src.Version(ctx, v.Doc, v.Version-1)
-	return v, ok && !v.Deleted, err
+	before, ok, err := src.Version(ctx, v.Doc, v.Version-1)
+	return &before, ok && !before.Deleted, err
 }
 
 func all(Rule) bool { return true }
@@ -229,7 +235,7 @@ func all(Rule) bool { return true }
 // ask joins what the rules that are concerned decide about one version, and returns
 // which of them has denied it.
 func (r *Reader) ask(
-	ctx context.Context, src Source, p scope.Permission, v Resource, concerned func(Rule) bool,
+	ctx context.Context, src Source, p scope.Permission, v *Resource, concerned func(Rule) bool,
 ) (all Decision, by trace.Check, err error) {
 	by = checkResource
 	for _, rule := range r.rules {
@@ -237,7 +243,7 @@ func (r *Reader) ask(
 			continue
 		}
 
-		d, err := rule.Decide(ctx, src, p, v)
+		d, err := rule.Decide(ctx, src, p, *v)
 		if err != nil {
 			return d, by, err
 		}

@@ -83,7 +83,7 @@ func (r *Reader) Sees(
 func (r *Reader) Decide(
 	ctx context.Context, src Source, p scope.Permission, v Resource,
 ) (Decision, error) {
-	reason, err := r.reason(ctx, src, r.filter(p, v.Type), v)
+	reason, err := r.reason(ctx, src, r.filter(p, v.Type), &v)
 	if err != nil {
 		return Decision{Reason: reason}, err
 	}
@@ -93,7 +93,7 @@ func (r *Reader) Decide(
 
 	d, by := Decision{Reason: reason}, checkResource
 	if reason == Visible {
-		if d, by, err = r.ruled(ctx, src, p, v); err != nil {
+		if d, by, err = r.ruled(ctx, src, p, &v); err != nil {
 			return Decision{Reason: Unknown}, err
 		}
 	}
@@ -114,18 +114,18 @@ func (r *Reader) Decide(
 // what is taken out of the store without its id being known must be. Rules decide the
 // same about both, and are asked once.
 func (r *Reader) Finds(ctx context.Context, src Source, v Resource) (bool, error) {
-	ok, _, err := r.Sees(ctx, src, scope.Read, v)
-	if err != nil || !ok {
+	d, err := r.Decide(ctx, src, scope.Read, v)
+	if err != nil || d.Reason != Visible {
 		return false, err
 	}
 
-	noteShown(r, src, v)
+	noteShown(r, src, &v)
 	filter := r.filter(scope.Search, v.Type)
 	if filter.All() { // all else is decided
 		return true, nil
 	}
 
-	reason, err := r.reason(ctx, src, filter, v)
+	reason, err := r.reason(ctx, src, filter, &v)
 	if err == nil && reason != Visible {
 		r.record(step{
 			check:  checkResource,
@@ -173,7 +173,7 @@ func (r *Reader) Stores(
 		return false, nil
 	}
 
-	d, by, err := r.ask(ctx, src, as, v, func(rule Rule) bool {
+	d, by, err := r.ask(ctx, src, as, &v, func(rule Rule) bool {
 		_, reading := rule.(Masker)
 		return !reading
 	})
@@ -217,7 +217,7 @@ func (r *Reader) confined(p scope.Permission, typ, id string, terms search.Terms
 }
 
 func (r *Reader) reason(
-	ctx context.Context, src Source, filter search.Filter, v Resource,
+	ctx context.Context, src Source, filter search.Filter, v *Resource,
 ) (Reason, error) {
 	switch {
 	case filter.Empty():
@@ -232,7 +232,7 @@ func (r *Reader) reason(
 	terms := v.Terms
 	if v.Type == "Binary" || len(terms) == 0 {
 		var err error
-		if root, err = src.Parse(v); err != nil {
+		if root, err = src.Parse(*v); err != nil {
 			return Unknown, err
 		}
 	}
@@ -256,14 +256,14 @@ func (r *Reader) reason(
 
 // reasonDeleted decides a deletion by the version before it.
 func (r *Reader) reasonDeleted(
-	ctx context.Context, src Source, filter search.Filter, v Resource,
+	ctx context.Context, src Source, filter search.Filter, v *Resource,
 ) (Reason, error) {
 	before, ok, err := src.Version(ctx, v.Doc, v.Version-1)
 	if err != nil || !ok || before.Deleted {
 		return Erased, err
 	}
 
-	reason, err := r.reason(ctx, src, filter, before)
+	reason, err := r.reason(ctx, src, filter, &before)
 	if err == nil && reason != Visible {
 		reason = Erased
 	}
@@ -322,7 +322,7 @@ func (r *Reader) contextReason(
 		return Context, nil
 	}
 
-	d, _, err := r.ruled(ctx, src, scope.Read, in)
+	d, _, err := r.ruled(ctx, src, scope.Read, &in)
 	if err != nil || d.Reason != Visible {
 		return Context, err
 	}
@@ -379,7 +379,7 @@ func forgetTargets(r *Reader, state any) {
 // noteShown remembers of a version that may be read, if it is the current one, that a
 // Provenance about it may be shown: exports meet most targets before the Provenance. A
 // Binary is left out, as its security context counts too.
-func noteShown(r *Reader, src Source, v Resource) {
+func noteShown(r *Reader, src Source, v *Resource) {
 	state := src.State()
 	if len(r.rules) == 0 || state == nil || len(v.Terms) == 0 || v.Type == "Binary" {
 		return
@@ -401,21 +401,21 @@ func mayShow(ctx context.Context, r *Reader, src Source, typ, id string) (bool, 
 		return err == nil, err
 	}
 
-	d, _, err := r.ruled(ctx, src, scope.Read, of)
+	d, _, err := r.ruled(ctx, src, scope.Read, &of)
 	if err != nil || d.Reason != Visible || typ != "Binary" {
 		return err == nil && d.Reason == Visible, err
 	}
-	return contextShows(ctx, r, src, of)
+	return contextShows(ctx, r, src, &of)
 }
 
 // contextShows reports whether the rules allow showing that the security context of a
 // Binary is there, whatever the scopes.
-func contextShows(ctx context.Context, r *Reader, src Source, v Resource) (bool, error) {
+func contextShows(ctx context.Context, r *Reader, src Source, v *Resource) (bool, error) {
 	v, ok, err := live(ctx, src, v)
 	if err != nil || !ok {
 		return err == nil, err
 	}
-	root, err := src.Parse(v)
+	root, err := src.Parse(*v)
 	if err != nil {
 		return false, err
 	}
@@ -503,7 +503,7 @@ func (r *Reader) finds(ctx context.Context, src Source, typ string, doc uint64, 
 		return false, err
 	}
 	if !exact {
-		d, _, err := r.ruled(ctx, src, r.sought(typ), v)
+		d, _, err := r.ruled(ctx, src, r.sought(typ), &v)
 		if err != nil || d.Reason != Visible || !depends(typ) {
 			return err == nil && d.Reason == Visible, err
 		}
@@ -521,26 +521,19 @@ func (r *Reader) finds(ctx context.Context, src Source, typ string, doc uint64, 
 
 // Masker returns Masks, nil when no rule masks anything for the grant.
 func (r *Reader) Masker() func(*search.Param) bool {
-	if !r.mayMask() {
+	if !r.masks {
 		return nil
 	}
 	return r.Masks
 }
 
-func (r *Reader) mayMask() bool {
-	return slices.ContainsFunc(r.rules, func(rule Rule) bool {
-		m, ok := rule.(Masker)
-		return ok && m.MasksAny()
-	})
-}
-
 // MasksOf returns the elements that must not be shown of a version which the grant
 // allows reading.
 func (r *Reader) MasksOf(ctx context.Context, src Source, v Resource) (Masks, error) {
-	if !r.mayMask() {
+	if !r.masks {
 		return nil, nil
 	}
-	d, _, err := r.ruled(ctx, src, r.sought(v.Type), v)
+	d, _, err := r.ruled(ctx, src, r.sought(v.Type), &v)
 	return d.Masks, err
 }
 

@@ -9,8 +9,8 @@ import (
 // Bounds of what one transaction copies: it must be short, and an export of any size
 // has two batches in memory.
 const (
-	batchRows  = 1000
-	batchBytes = 1 << 20
+	batchRows  = 2000
+	batchBytes = 2 << 20
 )
 
 // batch is rows copied out of one transaction.

@@ -108,7 +108,7 @@ func (x *Export) Do(ctx context.Context, w *async.Work) error {
 		Export: x,
 		query:  q,
 		work:   w,
-		access: r,
+		viewer: r,
 		out:    newOutput(w),
 		about:  map[string]bool{},
 	}
@@ -155,7 +155,7 @@ func (t *task) finish() error {
 		Output:              t.out.list(listOutput),
 		Deleted:             t.out.list(listDeleted),
 		Error:               t.out.list(listError),
-		Extension:           extension{t.access.Security()},
+		Extension:           extension{t.viewer.Security()},
 	})
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func (t *task) followShared(ctx context.Context) error {
 		err := t.Store.View(ctx, func(sn fhir.Snapshot) error {
 			t.batch.reset()
 			done = 0
-			if err := t.moment.follow(ctx, sn); err != nil {
+			if err := t.enter(ctx, sn); err != nil {
 				return err
 			}
 
@@ -95,13 +95,13 @@ func (t *task) sharedOne(ctx context.Context, sn fhir.Snapshot, k key) error {
 	if err != nil {
 		return err
 	}
-	if seen, err := t.sees(ctx, sn, e); err != nil || !seen {
+	if found, err := t.seen.Finds(ctx, e); err != nil || !found {
 		return err
 	}
 
 	f, filtered := t.filters[e.Type]
 	if t.types[e.Type] && t.inTime(e) && (!filtered || f.Passes(e.ID, terms)) && !t.ofMember(e, terms) {
-		return t.give(sn, e, terms)
+		return t.give(e, terms)
 	}
 	return t.shared.from(e.Type, terms)
 }
@@ -109,7 +109,7 @@ func (t *task) sharedOne(ctx context.Context, sn fhir.Snapshot, k key) error {
 // relevant reports whether a Provenance is of a resource that is exported and, where
 // only the latest is asked for, whether it is that.
 func (t *task) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, terms search.Terms) (bool, error) {
-	if seen, err := t.sees(ctx, sn, e); err != nil || !seen {
+	if found, err := t.seen.Finds(ctx, e); err != nil || !found {
 		return false, err
 	}
 
@@ -123,8 +123,8 @@ func (t *task) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, ter
 		if err == nil && ok {
 			of, ok, err = t.moment.version(ctx, sn, of)
 		}
-		if err == nil && ok && !of.Deleted {
-			ok, err = t.exportsTarget(ctx, sn, of)
+		if err == nil && ok && !of.Deleted && t.types[of.Type] {
+			ok, err = t.exportsTarget(ctx, of)
 		} else {
 			ok = false
 		}
@@ -140,12 +140,12 @@ func (t *task) relevant(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, ter
 	return false, nil
 }
 
-func (t *task) exportsTarget(ctx context.Context, sn fhir.Snapshot, of fhir.Entry) (bool, error) {
+func (t *task) exportsTarget(ctx context.Context, of fhir.Entry) (bool, error) {
 	terms, err := t.terms(of)
 	if err != nil {
 		return false, err
 	}
-	return t.exports(ctx, sn, of, terms)
+	return t.exports(ctx, of, terms)
 }
 
 // latest reports whether no other Provenance of a target was recorded later.
@@ -156,8 +156,7 @@ func (t *task) latest(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, targe
 		return false, err
 	}
 
-	src, _ := fhir.AccessTo(sn, e)
-	found, err := t.access.Restrict(ctx, sn, src).Find(&search.Query{
+	found, err := t.viewer.Restrict(ctx, sn, t.seen.Source).Find(&search.Query{
 		Types:   []string{"Provenance"},
 		Clauses: []search.Clause{c},
 	})

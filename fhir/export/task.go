@@ -18,7 +18,7 @@ type task struct {
 	*Export
 	*query
 	work   *async.Work
-	access *fhir.Viewer
+	viewer *fhir.Viewer
 	moment *moment
 	out    *output
 
@@ -26,6 +26,7 @@ type task struct {
 	shared  worklist        // what belongs to no patient and is referred to
 	batch   *batch          // that is being filled
 	lines   *writer
+	seen    *fhir.View      // the state of the transaction under way
 	given   int64           // lines handed to the writer
 	about   map[string]bool // patients whose disclosure is to be recorded
 }
@@ -79,7 +80,7 @@ func (t *task) writeLines(ctx context.Context) (err error) {
 // begin finds out whose resources are exported.
 func (t *task) begin(ctx context.Context) error {
 	return t.Store.View(ctx, func(sn fhir.Snapshot) error {
-		if err := t.moment.follow(ctx, sn); err != nil || t.level == "" {
+		if err := t.enter(ctx, sn); err != nil || t.level == "" {
 			return err
 		}
 
@@ -110,6 +111,12 @@ func (t *task) begin(ctx context.Context) error {
 	})
 }
 
+// enter makes a state of the store the one that the export reads.
+func (t *task) enter(ctx context.Context, sn fhir.Snapshot) error {
+	t.seen = t.viewer.In(sn)
+	return t.moment.follow(ctx, sn)
+}
+
 // maxNested bounds Groups within Groups.
 const maxNested = 5
 
@@ -126,7 +133,7 @@ func (t *task) groupMembers(
 	if err != nil || !ok || e.Deleted {
 		return err
 	}
-	if seen, err := t.sees(ctx, sn, e); err != nil || !seen {
+	if found, err := t.seen.Finds(ctx, e); err != nil || !found {
 		return err
 	}
 
@@ -166,7 +173,7 @@ func (t *task) walk(ctx context.Context) error {
 		from := after
 		err := t.Store.View(ctx, func(sn fhir.Snapshot) error {
 			t.batch.reset()
-			if err := t.moment.follow(ctx, sn); err != nil {
+			if err := t.enter(ctx, sn); err != nil {
 				return err
 			}
 
@@ -219,7 +226,9 @@ func (t *task) copy(
 
 // one copies a resource if it is exported.
 func (t *task) one(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) error {
-	if !t.types[e.Type] && (t.provenance == "" || e.Type != "Provenance") {
+	exported := t.types[e.Type]
+	associated := t.provenance != "" && e.Type == "Provenance"
+	if !exported && !associated {
 		return nil
 	}
 
@@ -236,15 +245,18 @@ func (t *task) one(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) error {
 		return err
 	}
 
-	ok, err = t.exports(ctx, sn, e, terms)
-	if err == nil && !ok && e.Type == "Provenance" && t.provenance != "" {
-		ok, err = t.relevant(ctx, sn, e, terms)
+	wanted := false
+	if exported {
+		wanted, err = t.exports(ctx, e, terms)
 	}
-	if err != nil || !ok {
+	if err == nil && !wanted && associated {
+		wanted, err = t.relevant(ctx, sn, e, terms)
+	}
+	if err != nil || !wanted {
 		return err
 	}
 
-	return t.give(sn, e, terms)
+	return t.give(e, terms)
 }
 
 // terms are those of a version, which former versions are stored without.
@@ -275,15 +287,15 @@ func (t *task) needsTerms(typ string) bool {
 	return t.level != "" || filtered || typ == "Provenance"
 }
 
-// exports reports whether a version is exported for itself.
-func (t *task) exports(ctx context.Context, sn fhir.Snapshot, e fhir.Entry, terms search.Terms) (bool, error) {
-	if !t.types[e.Type] || !t.inTime(e) || !t.ofMember(e, terms) {
+// exports reports whether a version of a type that is exported is so for itself.
+func (t *task) exports(ctx context.Context, e fhir.Entry, terms search.Terms) (bool, error) {
+	if !t.inTime(e) || !t.ofMember(e, terms) {
 		return false, nil
 	}
 	if f, ok := t.filters[e.Type]; ok && !f.Passes(e.ID, terms) {
 		return false, nil
 	}
-	return t.sees(ctx, sn, e)
+	return t.seen.Finds(ctx, e)
 }
 
 // inTime reports whether a version is within _since and _until.
@@ -311,15 +323,9 @@ func (t *task) ofMember(e fhir.Entry, terms search.Terms) bool {
 	return found
 }
 
-// sees reports whether the grant both reads and finds a version.
-func (t *task) sees(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) (bool, error) {
-	src, v := fhir.AccessTo(sn, e)
-	return t.access.Finds(ctx, src, v)
-}
-
 // give puts a version into the batch, and notes what else follows from that.
-func (t *task) give(sn fhir.Snapshot, e fhir.Entry, terms search.Terms) error {
-	body, err := t.access.Show(sn, e)
+func (t *task) give(e fhir.Entry, terms search.Terms) error {
+	body, err := t.seen.Show(e)
 	if err != nil {
 		return err
 	}
@@ -366,7 +372,7 @@ func (t *task) deletion(ctx context.Context, sn fhir.Snapshot, e fhir.Entry) err
 		}
 	}
 
-	ok, err := t.sees(ctx, sn, e)
+	ok, err := t.seen.Finds(ctx, e)
 	if err == nil && ok {
 		t.batch.add(listDeleted, "Bundle", []byte(
 			`{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"DELETE","url":"`+

@@ -208,13 +208,22 @@ func Tokens(typ, param string, t Terms, f func(system, code string)) {
 // the search parameter with a code, or by any when code is ""; the same one may come
 // twice.
 func References(typ, code string, t Terms, f func(typ, id string)) {
-	t.Each(func(term []byte) bool {
-		p := paramOf(term)
-		if p == nil || p.Kind != Reference || p.Type != typ || code != "" && p.Code != code {
-			return true
-		}
-		if id, to, _ := splitRef(term[2:]); to != "" {
+	value := func(v []byte) bool {
+		if id, to, _ := splitRef(v); to != "" {
 			f(to, id)
+		}
+		return true
+	}
+	if code != "" {
+		if p := Lookup(typ, code); p != nil && p.Kind == Reference {
+			t.of(p.id, value)
+		}
+		return
+	}
+
+	t.Each(func(term []byte) bool {
+		if p := paramOf(term); p != nil && p.Kind == Reference && p.Type == typ {
+			value(term[2:])
 		}
 		return true
 	})

@@ -127,8 +127,9 @@ func compare(out io.Writer, resources int, c *contest) error {
 	}
 
 	c.Add(c.name("export, memory"), "export", measure.Values{
-		"MB of heap": float64(m.inUse) / (1 << 20),
-		"MB live":    float64(m.live) / (1 << 20),
+		"MB of heap":     float64(m.inUse) / (1 << 20),
+		"MB live":        float64(m.live) / (1 << 20),
+		"MB live before": float64(m.before) / (1 << 20),
 	})
 
 	return p.close()

@@ -240,13 +240,19 @@ func (k signalling) Do(ctx context.Context, w *async.Work) error {
 
 // memory is the most memory that was seen, in bytes.
 type memory struct {
-	inUse uint64 // of the heap, garbage included
-	live  uint64 // of the heap, right after a collection
+	inUse  uint64 // of the heap, garbage included
+	live   uint64 // of the heap, right after a collection
+	before uint64 // live before it began
 }
 
 // weigh notes the memory that something needs. collect has the garbage collected all
 // the time, which shows what is live, and takes long.
 func (m *memory) weigh(do func() error, collect bool) error {
+	if collect {
+		m.look(true)
+		m.before = m.live
+	}
+
 	ctx, cancel := context.WithCancel(background)
 	var watch sync.WaitGroup
 	watch.Go(func() {
