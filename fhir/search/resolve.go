@@ -79,8 +79,8 @@ func (f *Finder) resolveChain(links []link) Clause {
 		}
 
 		canonical := l.param.canonicalOf(l.typ)
-		for _, doc := range f.matching(l.typ, []Clause{then}, f.Search(l.typ)) {
-			id, terms := f.terms(doc)
+		docs := f.matching(l.typ, []Clause{then}, f.Search(l.typ))
+		f.eachTerms(docs, func(_ uint64, id string, terms Terms) bool {
 			to.add(id, sep, l.typ)
 			canonical.each(terms, func(url, version string) {
 				to.add(url, sep)
@@ -88,13 +88,10 @@ func (f *Finder) resolveChain(links []link) Clause {
 					to.add(url, sep, sep, version)
 				}
 			})
-
-			if len(to.values) > maxSet {
-				f.fail(ErrTooCostly)
-			}
-			if f.err != nil {
-				return out
-			}
+			return fitsSet(f, len(to.values))
+		})
+		if f.err != nil {
+			return out
 		}
 	}
 
@@ -224,8 +221,8 @@ func (f *Finder) resolveHas(h *has) Clause {
 	canonical := h.param.canonicalOf(h.typ)
 	to := valueSet{canonical, map[string]struct{}{}}
 
-	for _, doc := range f.matching(h.param.Type, f.resolveAll([]Clause{h.then}), f.Search(h.param.Type)) {
-		_, terms := f.terms(doc)
+	docs := f.matching(h.param.Type, f.resolveAll([]Clause{h.then}), f.Search(h.param.Type))
+	f.eachTerms(docs, func(_ uint64, _ string, terms Terms) bool {
 		terms.of(h.param.id, func(value []byte) bool {
 			switch id, typ, version := splitRef(value); {
 			case typ == h.typ:
@@ -239,19 +236,25 @@ func (f *Finder) resolveHas(h *has) Clause {
 
 			return true
 		})
-
-		if len(out.ids)+len(to.values) > maxSet {
-			f.fail(ErrTooCostly)
-		}
-		if f.err != nil {
-			return out
-		}
+		return fitsSet(f, len(out.ids)+len(to.values))
+	})
+	if f.err != nil {
+		return out
 	}
 
 	if canonical != nil {
 		out.sets = []valueSet{to}
 	}
 	return out
+}
+
+// fitsSet reports whether the search may go on with so many resources at the end of a
+// link.
+func fitsSet(f *Finder, n int) bool {
+	if n > maxSet {
+		f.fail(ErrTooCostly)
+	}
+	return f.step()
 }
 
 // oneType fails the search if an id without a type is that of resources of
