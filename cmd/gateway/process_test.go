@@ -205,22 +205,36 @@ func TestLogInJSON(t *testing.T) {
 		t.Fatalf("%v, %v", resp, err)
 	}
 
-	line, err := os.ReadFile(e.path("log"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	line := firstLine(t, e.path("log"))
 	var entry struct {
 		Level  string `json:"level"`
 		Route  string `json:"route"`
 		Reason string `json:"reason"`
 	}
-	if err := json.Unmarshal(line, &entry); err != nil {
+	if err := json.Unmarshal([]byte(line), &entry); err != nil {
 		t.Fatalf("%s: %v", line, err)
 	}
 
 	if entry.Level != "WARN" || entry.Route != "x" || entry.Reason != "connection refused" {
 		t.Errorf("%s", line)
 	}
+}
+
+// firstLine waits until a file has a line, and returns it: the log may have it after the
+// answer.
+func firstLine(t *testing.T, path string) string {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line, _, whole := strings.Cut(string(text), "\n"); whole {
+			return line
+		}
+	}
+	t.Fatalf("%s has no line", path)
+	return ""
 }
 
 // With few descriptors, those clients that are accepted get their answers: connections to
