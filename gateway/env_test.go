@@ -116,25 +116,23 @@ func newBackend(t testing.TB, script func(net.Conn)) *backend {
 	t.Helper()
 	b := &backend{pki: newPKI(t, "destination.localhost")}
 	b.ended = sync.NewCond(&b.mu)
-	b.listen(t, port(t), script)
+	b.serve(t, atPort(t), script)
 	return b
 }
 
-// port returns an address that nothing uses, below those that the kernel chooses itself:
+// atPort listens at a port that nothing uses, below those that the kernel chooses itself:
 // of these it lets go as soon as their socket no longer listens.
-func port(t testing.TB) string {
+func atPort(t testing.TB) (l net.Listener) {
 	t.Helper()
-	for {
-		address := fmt.Sprintf("127.0.0.1:%d", 20_000+mathrand.IntN(12_000))
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
+	var err error
+	for range 1000 {
+		l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+mathrand.IntN(12_000)))
+		if err == nil {
+			return l
 		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return address
 	}
+	t.Fatal(err)
+	return nil
 }
 
 // deafen has the backend accept no more connections. Its port stays bound, so that
@@ -161,6 +159,12 @@ func (b *backend) listen(t testing.TB, address string, script func(net.Conn)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.serve(t, tcp, script)
+}
+
+// serve runs script for each connection to a listener.
+func (b *backend) serve(t testing.TB, tcp net.Listener, script func(net.Conn)) {
+	t.Helper()
 	held, err := tcp.(*net.TCPListener).File()
 	if err != nil {
 		t.Fatal(err)
