@@ -78,6 +78,7 @@ func newEnv(t testing.TB, patients int) *env {
 		PrivateBase: privateBase,
 		Store:       st,
 		Authorize:   authorize,
+		Timeout:     time.Hour, // ends nothing, however busy the machine is
 		Now: func() time.Time {
 			return w.now
 		},

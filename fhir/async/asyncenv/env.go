@@ -97,6 +97,7 @@ func (e *Env) Open() {
 		PublicBase: Base,
 		Store:      resources,
 		Authorize:  authorize,
+		Timeout:    time.Hour, // ends nothing, however busy the machine is
 		Jobs:       e.Manager,
 		Now:        e.Now,
 		Decided:    e.decided,
@@ -148,16 +149,33 @@ func (e *Env) Reopen() {
 // Empty waits until no files of jobs are left.
 func (e *Env) Empty() {
 	e.t.Helper()
-	for range 3000 {
+	gone := e.Eventually(func() bool {
 		left, err := os.ReadDir(filepath.Join(e.Dir, "jobs"))
 		e.Must(err)
-		if len(left) == 0 {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+		return len(left) == 0
+	})
+	if !gone {
+		e.t.Error("files of jobs are left")
 	}
-	e.t.Error("files of jobs are left")
 }
+
+// Eventually waits until something is the case, and reports false when it is not within
+// minutes.
+func (e *Env) Eventually(is func() bool) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(pause) {
+		if is() {
+			return true
+		}
+	}
+	return is()
+}
+
+// patience is how long a test waits for what must come, on a busy machine too, and pause
+// how long before it looks again.
+const (
+	patience = 3 * time.Minute
+	pause    = 10 * time.Millisecond
+)
 
 // Must ends the test with an error.
 func (e *Env) Must(err error) {
@@ -288,20 +306,21 @@ func (e *Env) Begin(method, path, token, body string, headers ...string) string 
 // Wait asks for a job's status until it has ended.
 func (e *Env) Wait(at, token string) *httptest.ResponseRecorder {
 	e.t.Helper()
-	for range 6000 {
-		w := e.Do("GET", at, token, "")
+	var w *httptest.ResponseRecorder
+	ended := e.Eventually(func() bool {
+		w = e.Do("GET", at, token, "")
 		if w.Code != http.StatusAccepted {
-			return w
+			return true
 		}
-
 		if w.Header().Get("X-Progress") == "" || w.Header().Get("Retry-After") == "" {
 			e.t.Fatalf("under way, without progress or pace: %v", w.Header())
 		}
-		time.Sleep(10 * time.Millisecond)
+		return false
+	})
+	if !ended {
+		e.t.Fatal("the job does not end")
 	}
-
-	e.t.Fatal("the job does not end")
-	return nil
+	return w
 }
 
 // Result is the one entry of a batch-response.
