@@ -113,8 +113,10 @@ type registration struct {
 	lane      *lane
 	uri       trace.ClientURI
 	grants    []string
-	metadata  string // what was registered, to compare
-	cancelled uint64 // the exchange whose answer confirmed it; 0: it counts
+	scopes    []string  // that the answer has
+	metadata  string    // what was registered, to compare
+	cancelled uint64    // the exchange whose answer confirmed it; 0: it counts
+	confirmed time.Time // when that was answered
 }
 
 // issued is a token that was issued in the session.
@@ -219,7 +221,14 @@ func (a *Assessor) hints(r *request) {
 		place.Communities = append(place.Communities, c.URI)
 	}
 
-	for _, f := range place.Find(r.Exchange) {
+	found := place.Find(r.Exchange)
+	if len(found) == 0 && r.succeeded() {
+		r.shows("C-17")
+	}
+	for _, f := range found {
+		if hint.Miswritten(f.Check) && r.Status == 404 && r.found("S1-021") == nil {
+			f.Row, f.Verdict = "C-17", conform.Violated
+		}
 		r.add(f)
 	}
 }

@@ -2,6 +2,7 @@ package assess
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"fhirdest.example/udap"
@@ -73,7 +74,7 @@ func (r *request) lacksB2B(ext jose.Object, err error) (m mistake, lacks bool) {
 	case !ext.Has(name):
 		m.text = "the authentication token has no hl7-b2b object"
 		m.expected = "extensions with hl7-b2b"
-		m.remedy = "state for whom and for which purpose the data is asked for"
+		m.remedy = "state for whom and for which purpose the data is asked for" + ext.DidYouMean(name)
 	case err != nil:
 		m.text = "hl7-b2b is not a JSON object"
 		m.expected = "a JSON object"
@@ -199,8 +200,15 @@ func (r purpose) organization(b2b jose.Object) {
 	u, err := url.Parse(id)
 	switch {
 	case !ok || id == "":
+		text := "hl7-b2b has no organization_id"
+		switch {
+		case !ok && b2b.Has("organization_id"):
+			text = "organization_id is " + kindOf(b2b, "organization_id") + ", not a string"
+		case ok:
+			text = "organization_id is empty"
+		}
 		r.violates("S1-212", mistake{
-			text:     "hl7-b2b has no organization_id",
+			text:     text,
 			expected: "a URI",
 			found:    b2b.Show("organization_id"),
 			remedy:   "name the organization by a URI",
@@ -273,9 +281,18 @@ func (r purpose) purposes(b2b jose.Object) {
 			expected: r.expected("b2b.purpose_of_use"),
 			found:    trace.Cut(strings.Join(list, " "), maxShown),
 		})
+	case slices.ContainsFunc(list, bareCode) && r.warned("b2b.purpose_of_use"):
+		r.warns("S1-215", "purpose_of_use has a bare code, without its code system",
+			"write each code as system#code, such as urn:oid:2.16.840.1.113883.5.8#TREAT")
 	default:
 		r.shows("S1-215")
 	}
+}
+
+// bareCode reports whether a code has no code system. The guide prefers that it has one,
+// and leaves the form to the community (UDAP Security 2.0, 5.2.1.1).
+func bareCode(code string) bool {
+	return !strings.ContainsAny(code, ":#|/")
 }
 
 func (r purpose) consent(b2b jose.Object) {

@@ -81,6 +81,7 @@ var decidedBy = map[string][]string{
 	"authorize.pkce":          {"S2-13"},
 	"authorize.idp":           {"S1-236", "S1-237"},
 	"authorize.openid":        {"S1-256"},
+	"authorize.aud":           {"C-18"},
 
 	"token.code":          {"S1-142", "S1-136"},
 	"token.redirect_uri":  {"S1-143", "S1-167"},
@@ -102,6 +103,7 @@ var shownBy = map[string]string{
 	"certification.sub":      "C-15",
 	"dpop.signature":         "C-16",
 	"authorize.redirect_uri": "S1-127",
+	"authorize.aud":          "C-18",
 }
 
 // byGrant are the same for checks whose rows differ by grant.
@@ -122,6 +124,10 @@ func byGrant(check string, r *request) []string {
 		}
 		if r.place == register {
 			return []string{"S1-071"}
+		}
+	case "register.cancel":
+		if r.found("S1-123") != nil {
+			return []string{"S1-123"}
 		}
 	case "token.grant_type":
 		return []string{"S1-141", "S1-225", "S1-232"}
@@ -191,6 +197,7 @@ func (r *request) decided() {
 			continue
 		}
 		for _, s := range t.Steps {
+			r.unregistered(s)
 			if s.Verdict == trace.Warned || isRefusal(s) {
 				r.decision(s)
 			} else if row := shownBy[s.Check]; row != "" && s.Verdict == trace.Passed && !r.narrowed(row) {
@@ -198,6 +205,44 @@ func (r *request) decided() {
 			}
 		}
 	}
+}
+
+// unregistered assesses, where the destination left scopes out, whether the client asked
+// for ones that it has not registered (UDAP Security 2.0, 3.1: scope of the statement has
+// what later requests ask for).
+func (r *request) unregistered(s trace.Step) {
+	asked := r.form.Get("scope")
+	switch {
+	case s.Check == "authorize.scope" && s.Verdict == trace.Warned:
+		asked = r.parameter("scope")
+	case s.Check == "token.scope" && s.Verdict == trace.Passed && r.grant == clientGrant:
+	default:
+		return
+	}
+
+	last := r.lane.last
+	if last == nil || len(last.scopes) == 0 || r.doc.has("scope") {
+		return
+	}
+	have := append([]string{"udap"}, last.scopes...) // for udap see provider
+	if s.Verdict == trace.Passed {
+		have = append(have, words(s.Found)...) // as it was granted
+	}
+	extra := slices.DeleteFunc(words(asked), func(w string) bool { return slices.Contains(have, w) })
+	if len(extra) == 0 {
+		return
+	}
+
+	text := "a scope is asked for that the client has not registered: "
+	if r.grant == clientGrant && personal(extra[0]) {
+		text = "a scope about a person who signs in is asked for by client_credentials: "
+	}
+	r.violates("C-13", mistake{
+		text:     text + trace.Cut(extra[0], maxShown),
+		expected: trace.Cut(strings.Join(last.scopes, " "), maxShown),
+		found:    trace.Cut(strings.Join(extra, " "), maxShown),
+		remedy:   "ask for what the registration's answer has in scope, or register for more",
+	})
 }
 
 // narrowed reports whether a row is that about scopes, and not all of those that were
@@ -265,7 +310,7 @@ func text(s trace.Step) string {
 	switch {
 	case s.Found == "":
 		return "not met: " + s.Title
-	case isHarmless(s.Check):
+	case isHarmless(s.Check) && s.Found != "none":
 		return s.Found
 	}
 	return "not met: " + s.Title + "; found " + s.Found

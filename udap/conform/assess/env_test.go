@@ -159,6 +159,7 @@ func (s *script) registers(c udaptest.Claims) assess.Assessment {
 	answer := s.json(map[string]any{
 		"client_id":   s.id,
 		"grant_types": c["grant_types"],
+		"scope":       c["scope"],
 	})
 	return s.send("POST", register, "application/json", body, 201, "", answer)
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -154,8 +155,11 @@ func (a jwts) chain(r *request) {
 		r.shows("S2-24")
 	case d.certFault != nil:
 		text := "x5c of the " + string(d.kind) + " cannot be read: " + d.certFault.Found
-		if !header.Has("x5c") {
+		switch {
+		case !header.Has("x5c"):
 			text = "the header of the " + string(d.kind) + " has no x5c"
+		case header.Kind("x5c") != "array":
+			text = "x5c of the " + string(d.kind) + " is " + kindOf(header, "x5c") + ", not an array"
 		}
 		r.violates("S1-008", mistake{
 			text:     text,
@@ -347,6 +351,16 @@ func (r *request) time(row, claim string) (seconds float64, ok bool) {
 		return 0, false
 	}
 
+	if seconds != math.Trunc(seconds) {
+		r.violates(row, mistake{
+			text:     claim + " of the " + string(d.kind) + " is no whole number",
+			expected: "whole seconds since 1970",
+			found:    d.shown(claim),
+			remedy:   "round it",
+		})
+		return 0, false
+	}
+
 	return seconds, true
 }
 
@@ -399,8 +413,15 @@ func (a jwts) identifier(r *request, present, once string) {
 	d := r.doc
 	jti := d.text("jti")
 	if jti == "" {
+		text := "the " + string(d.kind) + " has no jti"
+		switch kind := d.jws.Claims.Kind("jti"); {
+		case kind == "string":
+			text = "jti of the " + string(d.kind) + " is empty"
+		case d.has("jti"):
+			text = "jti of the " + string(d.kind) + " is " + kindOf(d.jws.Claims, "jti") + ", not a string"
+		}
 		r.violates(present, mistake{
-			text:     "the " + string(d.kind) + " has no jti",
+			text:     text,
 			expected: "jti, a string that is new each time",
 			found:    d.shown("jti"),
 			remedy:   "add a random jti",

@@ -259,6 +259,12 @@ func (r *request) refused(check string) bool {
 	return ok && isRefusal(s)
 }
 
+// warned reports whether the destination's own check accepted something with a warning.
+func (r *request) warned(check string) bool {
+	s, ok := r.step(check)
+	return ok && s.Verdict == trace.Warned
+}
+
 // expected returns what the destination's own check expected.
 func (r *request) expected(check string) string {
 	s, _ := r.step(check)

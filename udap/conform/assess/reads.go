@@ -64,8 +64,12 @@ func (r *request) tokenInURL() {
 			found:    strconv.Itoa(n),
 		})
 	case n == 1 && r.bearer() == "":
+		text := "the Authorization header is of another scheme"
+		if !strings.Contains(r.header.get("authorization"), " ") {
+			text = "the Authorization header has no scheme, or nothing else"
+		}
 		r.violates("C-01", mistake{
-			text:     "the Authorization header is of another scheme",
+			text:     text,
 			expected: "Bearer or DPoP",
 			found:    "another scheme",
 		})

@@ -2,6 +2,7 @@ package assess
 
 import (
 	"cmp"
+	"fmt"
 	"net/url"
 	"path"
 	"slices"
@@ -171,7 +172,7 @@ func (r applicant) metadata() {
 		`"private_key_jwt"`)
 
 	scope := d.text("scope")
-	plain := scope != "" && strings.Join(words(scope), " ") == scope
+	plain := scope != "" && strings.Join(words(scope), " ") == scope && !separatedByCommas(scope)
 	r.present("S1-097", "scope", plain, "scopes with one space between")
 
 	r.contacts()
@@ -219,10 +220,19 @@ func (r applicant) amiss(member string) string {
 		return member + " is " + kindOf(claims, member) + ", not a string"
 	case strings.TrimSpace(value) == "":
 		return member + " is empty"
+	case member == "scope" && separatedByCommas(value):
+		return "scope has commas between its scopes, not spaces"
 	case member == "scope":
 		return "scope has more than single spaces between its scopes"
 	}
 	return member + " is " + quote(value)
+}
+
+// separatedByCommas reports whether a comma ends each scope of a list but the last.
+func separatedByCommas(scope string) bool {
+	_, rest, found := strings.Cut(scope, ",")
+	level, _, more := strings.Cut(strings.TrimSpace(rest), "/")
+	return found && more && slices.Contains([]string{"system", "user", "patient"}, level)
 }
 
 // meant returns a hint at a misspelt member.
@@ -398,19 +408,19 @@ func (r applicant) logo(interactive bool) {
 
 // scopes assesses which kind of scope a client asks for (UDAP Security 1.0, 3.1).
 func (r applicant) scopes(interactive bool, scope string) {
-	system, personal := 0, 0
+	system, people := 0, 0
 	for _, s := range words(scope) {
 		switch {
 		case strings.HasPrefix(s, "system/"):
 			system++
 		case strings.HasPrefix(s, "user/"), strings.HasPrefix(s, "patient/"):
-			personal++
+			people++
 		}
 	}
 
 	switch {
-	case system+personal == 0:
-	case interactive && personal == 0:
+	case system+people == 0:
+	case interactive && people == 0:
 		r.violates(r.scopeRow("S1-100"), mistake{
 			text:     "a client of authorization_code asks for system scopes alone",
 			expected: "user or patient scopes",
@@ -424,9 +434,19 @@ func (r applicant) scopes(interactive bool, scope string) {
 			expected: "system scopes",
 			found:    trace.Cut(scope, maxShown),
 		})
+	case slices.ContainsFunc(words(scope), personal):
+		r.warns("S1-099",
+			"a client of client_credentials asks for a scope about a person who signs in, and nobody does",
+			"leave out openid, fhirUser, launch and offline_access")
 	default:
 		r.shows("S1-099")
 	}
+}
+
+// personal reports whether a scope is about a person who signs in.
+func personal(scope string) bool {
+	return slices.Contains([]string{"openid", "fhirUser", "profile", "offline_access", "online_access"}, scope) ||
+		scope == "launch" || strings.HasPrefix(scope, "launch/")
 }
 
 // scopeRow returns row, or C-13 where the destination refused the scopes: then it is
@@ -463,6 +483,7 @@ func (r *request) certifications() {
 // registered takes note of what a registration led to.
 func (a registering) registered(r *request) {
 	if !r.succeeded() {
+		r.cancelledAgain()
 		return
 	}
 
@@ -479,8 +500,10 @@ func (a registering) registered(r *request) {
 	}
 
 	a.unique(r, grants)
+	granted, _ := r.answer.Text("scope")
 	now := &registration{
 		lane:     l,
+		scopes:   words(granted),
 		uri:      trace.ClientURI(trace.Cut(r.doc.text("iss"), maxURL)),
 		grants:   grants,
 		metadata: digestOf(r.doc),
@@ -501,9 +524,25 @@ func (a registering) cancelled(r *request, id string) {
 		ended = &registration{lane: r.lane}
 		a.clients.set(digest(id), ended)
 	}
-	ended.cancelled = r.N
+	ended.cancelled, ended.confirmed = r.N, r.Answered
 	r.lane.last, r.lane.ended = nil, ended
 	r.shows("S1-123")
+}
+
+// cancelledAgain assesses a cancellation that came after the answer that the
+// registration is cancelled.
+func (r *request) cancelledAgain() {
+	ended := r.lane.ended
+	if ended == nil || !r.refused("register.cancel") || !r.Received.After(ended.confirmed) {
+		return
+	}
+
+	r.violates("S1-123", mistake{
+		text:     "the registration is cancelled again, after the answer that it is cancelled",
+		expected: "no second cancellation",
+		found:    fmt.Sprintf("cancelled in exchange %d", ended.cancelled),
+		remedy:   "read empty grant_types in the answer as: the registration is cancelled",
+	})
 }
 
 // unique assesses a registration beside the one that it replaces.

@@ -185,7 +185,7 @@ func run(t *testing.T, p conform.Profile, tests []rowTest) {
 func TestEveryRowHasItsClients(t *testing.T) {
 	all := slices.Concat(
 		statementRows, metadataRows, headerRows, discoveryRows, assertionRows, contextRows, machineRows,
-		personRows, askingRows, useRows, tefcaRows,
+		personRows, askingRows, useRows, tefcaRows, slipRows,
 	)
 	shown, violated := map[string]bool{}, map[string]bool{}
 	for _, row := range all {

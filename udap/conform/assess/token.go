@@ -142,8 +142,12 @@ func (r tokenRequest) posted(rows grantRows) bool {
 		})
 		return false
 	case media != form:
+		text := "the token request is no form"
+		if media == "" {
+			text = "the token request has no Content-Type"
+		}
 		r.violates(rows.post, mistake{
-			text:     "the token request is no form",
+			text:     text,
 			expected: form,
 			found:    quote(media),
 			remedy:   "POST the parameters as " + form,

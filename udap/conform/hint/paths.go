@@ -12,8 +12,14 @@ import (
 
 // pathRules recognise paths that are nearly one of ours. The first that fits is the
 // answer.
-var pathRules = []rule{
-	{"another-session", anotherSession, true},
+var pathRules = slices.Concat(
+	[]rule{{"another-session", anotherSession, true}},
+	miswritten,
+	misplaced,
+)
+
+// miswritten recognise paths that are one of ours, written otherwise.
+var miswritten = []rule{
 	{"placeholder", placeholder, true},
 	{"url-in-path", urlInPath, true},
 	{"well-known-twice", wellKnownTwice, true},
@@ -32,6 +38,16 @@ var pathRules = []rule{
 	mended("slash-at-end", "has a slash at its end", withoutSlash),
 	mended("file-extension", "has a file extension at its end", withoutExtension),
 	{"case-of-path", caseOfPath, true},
+}
+
+// Miswritten reports whether the check of a hint is about a URL of the destination that
+// the client has not written as the destination has it.
+func Miswritten(check string) bool {
+	return slices.ContainsFunc(miswritten, func(r rule) bool { return "hint."+r.name == check })
+}
+
+// misplaced recognise paths of documents, endpoints and resources at another place.
+var misplaced = []rule{
 	{"well-known-before-path", wellKnownInserted, true},
 	{"well-known-at-issuer", wellKnownAtIssuer, true},
 	{"well-known-without-fhir", wellKnownWithoutFHIR, true},
