@@ -143,6 +143,8 @@ func TestFeedReceiversThatMisbehave(t *testing.T) {
 	text := func(s string) func(http.ResponseWriter) {
 		return func(w http.ResponseWriter) { io.WriteString(w, s) }
 	}
+	seen := make(chan struct{}) // closed when the failure of the slow one was seen
+	release := sync.OnceFunc(func() { close(seen) })
 
 	for _, row := range []struct {
 		name    string
@@ -159,7 +161,7 @@ func TestFeedReceiversThatMisbehave(t *testing.T) {
 		{"too few results", text(`{"resourceType":"Bundle","type":"batch-response"}`), "0 results for"},
 		{"an endless answer", text(strings.Repeat("x", 5<<20)), "longer than"},
 		{"cut", func(w http.ResponseWriter) { panic(http.ErrAbortHandler) }, "EOF"},
-		{"slow", func(http.ResponseWriter) { time.Sleep(400 * time.Millisecond) }, "deadline"},
+		{"slow", func(http.ResponseWriter) { <-seen }, "deadline"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			e, m := newEnv(t), records(40)
@@ -171,6 +173,7 @@ func TestFeedReceiversThatMisbehave(t *testing.T) {
 			}
 			f := e.run(m, e.feed(p.start(e)), func(c *forward.Config) {
 				if row.name == "slow" {
+					t.Cleanup(release)
 					c.Limit = 300 * time.Millisecond
 				}
 			})
@@ -181,6 +184,9 @@ func TestFeedReceiversThatMisbehave(t *testing.T) {
 				t.Errorf("state %+v", s)
 			}
 			spoilt.Store(false)
+			if row.name == "slow" {
+				release()
+			}
 			e.Eventually("all records arrive", func() bool { return f.State().Position == 40 })
 
 			p.mu.Lock()
