@@ -107,6 +107,15 @@ export class Client {
     return registered
   }
 
+  // cancel sends the statement as it is: the answer is none of a registration.
+  async cancel() {
+    const body = { software_statement: await this.statement('client_credentials'), udap: '1' }
+    const answer = await fetch(this.udap.registration_endpoint, {
+      method: 'POST', headers: json, body: JSON.stringify(body),
+    })
+    await answer.text()
+  }
+
   // proof is oauth4webapi's private_key_jwt with the certificates that UDAP wants in it.
   async proof(extensions) {
     const key = this.mistake.assertion || !this.mistake.sign ? this.id.key : this.mistake.sign(this.id.key, this)

@@ -20,10 +20,10 @@ before(async () => { browser = await browse() }, options)
 after(() => browser?.close())
 
 // machine is a run of client_credentials; person one of authorization_code.
-async function machine(client) {
+async function machine(client, scope) {
   await client.discover()
   await client.register()
-  const granted = await client.token()
+  const granted = await client.token(scope)
   const page = await client.read('Patient?_count=5', granted.access_token)
   assert.equal(page.status, 200)
   await page.text()
@@ -269,6 +269,29 @@ const mutants = [
       const { refresh_token } = await client.refresh(tokens.refresh_token)
       await client.refresh(refresh_token) // with it the answer is known to have arrived
       await client.refresh(tokens.refresh_token)
+    } },
+
+  // What destinations let pass, or answer as if nothing were there.
+  { name: 'a scope that was not registered', rows: ['C-13'], says: /not registered: system\/Encounter.rs/,
+    run: (client) => machine(client, 'system/Patient.rs system/Encounter.rs') },
+  { name: 'openid with client_credentials', rows: ['C-13'], says: /person who signs in .* openid/,
+    run: (client) => machine(client, 'system/Patient.rs openid') },
+  { name: 'two slashes in a URL', rows: ['C-17'], says: /two slashes/,
+    run: async (client) => {
+      const { access_token } = await machine(client)
+      await client.read('/Patient', access_token)
+    } },
+  { name: 'a slash at the end of the URL of the metadata', rows: ['C-17'], says: /slash at its end/,
+    run: async (client) => {
+      await fetch(`${client.session.base}/.well-known/udap/`)
+      await machine(client)
+    } },
+  { name: 'a second cancellation', rows: ['S1-123'], says: /cancelled again/,
+    run: async (client) => {
+      await machine(client)
+      client.mistake.statement = (c) => { c.grant_types = [] }
+      await client.cancel()
+      await client.cancel()
     } },
 
   // What is done with a token, and with what was announced.
