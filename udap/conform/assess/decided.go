@@ -20,7 +20,7 @@ var decidedBy = map[string][]string{
 	"x5c.thumbprint":  {"S1-002"},
 	"x5c.jku":         {"S2-24", "S1-008"},
 	"register.udap":   {"S1-071"},
-	"register.body":   {"S1-071", "S1-003"},
+	"register.body":   {"S1-071", "S1-003", "S1-020"},
 	"register.jti":    {"S1-082"},
 	"statement.iss":   {"S1-075"},
 	"statement.sub":   {"S1-076", "S1-075"},

@@ -87,6 +87,9 @@ func (a *Assessor) place(r *request) (joined []string) {
 	if l == nil {
 		r.lane = a.anonymous(r)
 		r.lane.visit(r)
+		if r.lane.announced == nil && r.place == register { // by a statement that cannot be read
+			r.lane.announced, _ = a.metadata.get(r.Address)
+		}
 		return nil
 	}
 

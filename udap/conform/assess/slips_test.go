@@ -121,6 +121,22 @@ func (s *script) cancelInVain() {
 // Covers: S1-097, S1-099, S1-123, S1-215
 func TestSlips(t *testing.T) { run(t, conform.SSRAA2, slipRows) }
 
+// A client whose statement cannot be read has read the metadata all the same, by another
+// library.
+func TestUnreadableStatementAfterMetadata(t *testing.T) {
+	s := newScript(t, conform.SSRAA2)
+	s.discover(nil)
+	s.head = "User-Agent: another\r\n"
+	body := s.json(map[string]any{
+		"software_statement": "a.b",
+		"udap":               "1",
+	})
+	s.send("POST", register, "application/json", body, 400, "", "{}")
+	if o := s.outcome("S1-021"); o.Verdict != conform.Shown {
+		t.Errorf("S1-021 is %s: %s", o.Verdict, o.Text)
+	}
+}
+
 // What is not registered is no mistake where the destination grants it all the same, as
 // it does what a wildcard has, and a first cancellation of nothing is no second one.
 func TestGrantedScopesAreNoMistake(t *testing.T) {
