@@ -112,7 +112,7 @@ func TestBoardOfAMistake(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	b.Eventually(`document.getElementById("hints").innerText.includes("slash")`)
+	b.Eventually(`document.body.innerText.includes("two slashes")`)
 
 	b.Open(session.Session.Page + "report")
 	b.Press("main form button")
