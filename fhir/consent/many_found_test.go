@@ -31,6 +31,13 @@ var limits = []string{
 func TestSearchesThatFindMuchDecideAsReads(t *testing.T) {
 	const patients = 40
 	e := newEnv(t, patients)
+	for i := range limits { // whoever is linked to a patient is in that record too
+		id := fmt.Sprintf("linked%d", i)
+		put(t, e, "/Patient/"+id, fmt.Sprintf(
+			`{"resourceType":"Patient","id":%q,"link":[{"type":"seealso","other":{"reference":"Patient/%s"}}]}`,
+			id, sample.PatientID(i+1)))
+	}
+
 	for i, limit := range limits {
 		p := sample.PatientID(i + 1)
 		put(t, e, fmt.Sprintf("/Consent/limit%d", i), consentOf(fmt.Sprintf("limit%d", i), "active", p, limit))
@@ -56,7 +63,7 @@ func TestSearchesThatFindMuchDecideAsReads(t *testing.T) {
 				want := idsOf(t, e.Do("GET", "/"+typ+"?"+query+"_count=1000", treatment, "").Body.Bytes())
 				for i := range limits { // what treatment does not find either
 					p := sample.PatientID(i + 1)
-					for _, id := range []string{p, p + "-enc-1", p + "-heart-1", p + "-device"} {
+					for _, id := range []string{p, p + "-enc-1", p + "-heart-1", p + "-device", fmt.Sprintf("linked%d", i)} {
 						if !slices.Contains(want, id) {
 							want = append(want, id)
 						}

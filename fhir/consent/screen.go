@@ -162,10 +162,9 @@ func (r *Rule) limited(
 				return nil, false, err
 			}
 			docs[doc] = there
-			continue
 		}
 
-		in, _ := search.InCompartment("Patient", patient, typ)
+		in, _ := search.Referring("Patient", patient, typ)
 		err := src.Having(ctx, in, func(doc uint64) bool {
 			docs[doc] = true
 			return len(docs) < most

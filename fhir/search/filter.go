@@ -83,7 +83,13 @@ func InCompartment(of, id, typ string) (Clause, bool) {
 	if typ == of {
 		return Clause{ids: map[string]struct{}{id: {}}}, true
 	}
+	return Referring(of, id, typ)
+}
 
+// Referring is the clause by which a resource of typ refers to a patient, an encounter,
+// ... by a parameter of its compartment; of two Patients, by a link from one to the
+// other. False when resources of typ never do.
+func Referring(of, id, typ string) (Clause, bool) {
 	var c Clause
 	for _, code := range tables().compartment[of][typ] {
 		if p := Lookup(typ, code); p != nil {
