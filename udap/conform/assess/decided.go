@@ -211,11 +211,16 @@ func (r *request) decided() {
 // for ones that it has not registered (UDAP Security 2.0, 3.1: scope of the statement has
 // what later requests ask for).
 func (r *request) unregistered(s trace.Step) {
-	asked := r.form.Get("scope")
+	asked := words(r.form.Get("scope"))
+	refused, isList := strings.CutPrefix(s.Found, "not granted: ")
 	switch {
-	case s.Check == "authorize.scope" && s.Verdict == trace.Warned:
-		asked = r.parameter("scope")
+	case s.Check == "authorize.scope" && s.Verdict == trace.Warned && isList:
+		asked = words(r.parameter("scope"))
+		left := words(refused)
+		asked = slices.DeleteFunc(asked, func(w string) bool { return !slices.Contains(left, w) })
 	case s.Check == "token.scope" && s.Verdict == trace.Passed && r.grant == clientGrant:
+		// a wildcard is granted as what of it was registered (UDAP Security 2.0, 7.3)
+		asked = slices.DeleteFunc(asked, func(w string) bool { return strings.Contains(w, "*") })
 	default:
 		return
 	}
@@ -228,7 +233,7 @@ func (r *request) unregistered(s trace.Step) {
 	if s.Verdict == trace.Passed {
 		have = append(have, words(s.Found)...) // as it was granted
 	}
-	extra := slices.DeleteFunc(words(asked), func(w string) bool { return slices.Contains(have, w) })
+	extra := slices.DeleteFunc(asked, func(w string) bool { return slices.Contains(have, w) })
 	if len(extra) == 0 {
 		return
 	}

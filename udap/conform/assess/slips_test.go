@@ -137,6 +137,38 @@ func TestUnreadableStatementAfterMetadata(t *testing.T) {
 	}
 }
 
+// A wildcard may be asked for at any time: what of it was registered is granted. Nor is a
+// scope a mistake that a registered wildcard includes, beside one that is left out for
+// another reason than the registration.
+func TestScopesOfWildcardsAreNoMistake(t *testing.T) {
+	for name, send := range map[string]func(*script){
+		"of client_credentials": func(s *script) {
+			ready(s)
+			s.traces = step("token.scope", trace.Passed, "system/Patient.rs")
+			s.form = with("scope", "system/*.rs")
+			s.token()
+		},
+		"beside what needs refresh tokens": func(s *script) {
+			readyForPerson(s)
+			s.traces = step("authorize.scope", trace.Warned, "authorization_code")
+			s.authorize(with("scope", "user/Observation.rs offline_access"))
+		},
+		"beside what is left out": func(s *script) {
+			readyForPerson(s)
+			s.traces = step("authorize.scope", trace.Warned, "not granted: user/Patient.rs")
+			s.authorize(with("scope", "user/Observation.rs user/Patient.rs"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, conform.SSRAA2)
+			send(s)
+			if o := s.outcome("C-13"); o.Verdict == conform.Violated {
+				t.Errorf("%s: %s", o.Row, o.Text)
+			}
+		})
+	}
+}
+
 // What is not registered is no mistake where the destination grants it all the same, as
 // it does what a wildcard has, and a first cancellation of nothing is no second one.
 func TestGrantedScopesAreNoMistake(t *testing.T) {
