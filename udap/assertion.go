@@ -29,24 +29,22 @@ func (v *Verifier) Assertion(
 	}
 
 	client := val.registration(e, lookup)
-	verified, err := val.trust(e, client.communities)
-	if err != nil {
+	ant := &AuthenticationToken{ClientID: client.id}
+	if ant.Verified, err = val.trust(e, client.communities); err != nil {
 		return nil, err
 	}
 
-	ant := &AuthenticationToken{ClientID: client.id}
 	err = val.tr.Collect(
 		func() error {
-			return val.assertionNames(e, client, clientIDParam, verified)
+			return val.assertionNames(e, client, clientIDParam, &ant.Verified)
 		},
-		func() error { return val.common(e, verified) },
+		func() error { return val.common(e, &ant.Verified) },
 		func() error { return val.antClaims(e, ant) },
 	)
 	if err != nil {
 		return nil, err
 	}
 
-	ant.Verified = *verified
 	return ant, nil
 }
 

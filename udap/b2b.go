@@ -54,7 +54,7 @@ var b2bMembers = []string{
 
 // b2b is one validation of the object.
 type b2b struct {
-	*extension
+	extension
 	out *B2B
 }
 

@@ -188,7 +188,7 @@ func (v *Verifier) certification(
 	}
 
 	c := &Certification{
-		Verified: *verified,
+		Verified: verified,
 		URIs:     uris,
 	}
 	if err := val.certificationClaims(e, ss, c); err != nil {

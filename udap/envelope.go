@@ -26,13 +26,14 @@ var headerRules = jose.HeaderRules{Types: []string{"client-authentication+jwt"}}
 // openCompact decodes a compact JWS. A header that m remembers is not read again.
 func openCompact(compact string, m *memory) (*envelope, *jose.Fault) {
 	e := &envelope{}
-	s, f := jose.Open(compact, e.recall(m))
-	if f != nil {
-		return nil, f
-	}
+	f := e.decode(compact, m)
+	return e, f
+}
 
-	e.JWS = s
-	return e, nil
+// decode is openCompact for an empty envelope.
+func (e *envelope) decode(compact string, m *memory) (f *jose.Fault) {
+	e.JWS, f = jose.Open(compact, e.recall(m))
+	return f
 }
 
 // openDetached is openCompact for a JWS whose payload was left out.
@@ -73,8 +74,8 @@ func (val *validation) verdict(c trace.Check, code trace.Code, f *jose.Fault, ex
 // open decodes the compact form and verifies that the key of x5c[0] signed it.
 // Nothing is known about that key yet.
 func (val *validation) open(compact string) (*envelope, error) {
-	e, f := openCompact(compact, &val.v.memory)
-	return val.opened(e, f, len(compact))
+	f := val.jwt.decode(compact, &val.v.memory)
+	return val.opened(&val.jwt, f, len(compact))
 }
 
 // opened is open for a JWS of length bytes that was decoded, or could not be.
@@ -86,7 +87,7 @@ func (val *validation) opened(e *envelope, f *jose.Fault, length int) (*envelope
 	}
 
 	if e.known == nil {
-		e.texts.members = "header members " + e.Header.Names()
+		e.texts.members = "header " + e.Header.Members()
 	}
 	f = e.CheckHeader(headerRules)
 	err = val.verdict(checkHeaders, code, f, "no crit, b64 or zip", e.texts.members)

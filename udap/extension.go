@@ -31,21 +31,22 @@ type extensionChecks struct {
 	version, purpose, consent trace.Check
 }
 
-// openExtension parses an extension object by its name.
+// openExtension parses an extension object by its name. It is a value, which those who
+// call it keep in their own.
 func openExtension(
 	all jose.Object, name string, c trace.Check, checks extensionChecks, p Policy, tr *trace.Trace,
-) (*extension, error) {
+) (x extension, err error) {
 	o, err := all.Object(name)
 	if err != nil {
-		return nil, tr.Refuse(c, trace.InvalidGrant, trace.Finding{
+		return x, tr.Refuse(c, trace.InvalidGrant, trace.Finding{
 			Expected: name + " as a JSON object",
 			Found:    name + " is a JSON " + all.Kind(name) + " that is not accepted",
 			Err:      err,
 		})
 	}
 
-	tr.Pass(c, "an object", "members "+o.Names())
-	return &extension{
+	tr.Pass(c, "an object", o.Members())
+	return extension{
 		o:      o,
 		p:      p,
 		tr:     tr,

@@ -113,12 +113,12 @@ func (v *Verifier) Metadata(
 	if err != nil {
 		return nil, err
 	}
-	if err := val.metadataClaims(e, exp.Base, verified); err != nil {
+	if err := val.metadataClaims(e, exp.Base, &verified); err != nil {
 		return nil, err
 	}
 
 	m := &ServerMetadata{
-		Verified: *verified,
+		Verified: verified,
 		Base:     exp.Base,
 	}
 	m.readLists(plain)
@@ -168,7 +168,7 @@ func (val *metadataValidation) document(document []byte) (jose.Object, string, e
 		})
 	}
 
-	val.tr.Pass(checkDocument, expected, "members "+o.Names())
+	val.tr.Pass(checkDocument, expected, o.Members())
 	return o, compact, nil
 }
 

@@ -49,7 +49,7 @@ func (v *Verifier) Detached(
 	}
 
 	return &Signature{
-		Verified: *verified,
+		Verified: verified,
 		Header:   e.Header,
 		URIs:     uris,
 	}, nil

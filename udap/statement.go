@@ -32,8 +32,8 @@ func (v *Verifier) Statement(
 
 	var m *ClientMetadata
 	err = val.tr.Collect(
-		func() error { return val.statementNames(e, verified) },
-		func() error { return val.common(e, verified) },
+		func() error { return val.statementNames(e, &verified) },
+		func() error { return val.common(e, &verified) },
 		func() (err error) {
 			m, err = val.clientMetadata(e.Claims, verified.Community.Policy)
 			return err
@@ -44,7 +44,7 @@ func (v *Verifier) Statement(
 	}
 
 	return &SoftwareStatement{
-		Verified: *verified,
+		Verified: verified,
 		Metadata: *m,
 	}, nil
 }

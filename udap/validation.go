@@ -62,6 +62,7 @@ type validation struct {
 	tr   *trace.Trace
 	sigs *signatures // of the whole request
 	own  signatures  // what sigs points to, unless it is shared
+	jwt  envelope    // see open
 
 	lookup func(trace.ClientID) (Binding, bool) // of registrations, for authentication tokens; else nil
 }
@@ -95,17 +96,17 @@ func orBusy(code trace.Code, err error) trace.Code {
 
 // trust finds the community and the path of the signer, and asks about
 // revocation on it.
-func (val *validation) trust(e *envelope, among []*Community) (*Verified, error) {
+func (val *validation) trust(e *envelope, among []*Community) (v Verified, err error) {
 	community, found, f := val.findCommunity(e, among)
 	if f != nil {
 		f.remedy += val.otherCommunity(e, among)
-		return nil, val.tr.Refuse(f.check, orBusy(val.kind.untrusted, f.err), f.finding())
+		return v, val.tr.Refuse(f.check, orBusy(val.kind.untrusted, f.err), f.finding())
 	}
 
 	val.v.remember(e, found.paths[0])
 	val.tr.Community = community.URI
 	if !community.Policy.accepts(e.Algorithm) {
-		return nil, val.tr.Refuse(checkCommunities, val.kind.malformed, trace.Finding{
+		return v, val.tr.Refuse(checkCommunities, val.kind.malformed, trace.Finding{
 			Expected: "one of " + strings.Join(community.Policy.SignatureAlgorithms(), ", "),
 			Found:    e.Algorithm,
 		})
@@ -114,10 +115,10 @@ func (val *validation) trust(e *envelope, among []*Community) (*Verified, error)
 	val.tr.Pass(checkCommunities, "an algorithm of the community", e.Algorithm)
 	path, err := val.notRevoked(community, found.paths)
 	if err != nil {
-		return nil, err
+		return v, err
 	}
 
-	return &Verified{
+	return Verified{
 		Community: community,
 		Leaf:      path[0],
 		Chain:     path,

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strings"
 	"unsafe"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -126,7 +125,12 @@ func (o Object) Show(name string) string {
 }
 
 // Names returns the names of the members, sorted, the first twelve of them.
-func (o Object) Names() string {
+func (o Object) Names() string { return o.Members()[len(membersWord):] }
+
+const membersWord = "members "
+
+// Members returns the word members and what Names returns.
+func (o Object) Members() string {
 	out := make([]string, 0, 16)
 	for n := range o {
 		out = append(out, trace.Cut(n, 40))
@@ -136,7 +140,17 @@ func (o Object) Names() string {
 	if len(out) > 12 {
 		out = append(out[:12], trace.Ellipsis)
 	}
-	return strings.Join(out, ", ")
+
+	var room [512]byte
+	text := append(room[:0], membersWord...)
+	for i, name := range out {
+		if i > 0 {
+			text = append(text, ", "...)
+		}
+		text = append(text, name...)
+	}
+
+	return string(text)
 }
 
 // Kind returns the kind of a member's value, such as object or string.
