@@ -132,20 +132,27 @@ const preflightAge = "600"
 func (f *front) share(h http.Header, r *http.Request) {
 	of := f.audience(r)
 	if of == listedPages {
-		h.Set("Vary", "Origin")
+		h["Vary"] = byOrigin
 	}
 
 	switch origin := originOf(r); {
 	case of == anyPages:
-		h.Set("Access-Control-Allow-Origin", "*")
+		h["Access-Control-Allow-Origin"] = anyOrigin
 	case of == listedPages && origin != "" && f.sharing.cors.has(origin):
 		h.Set("Access-Control-Allow-Origin", origin)
 	default:
 		return
 	}
 
-	h.Set("Access-Control-Expose-Headers", exposedHeaders)
+	h["Access-Control-Expose-Headers"] = exposed
 }
+
+// These values of headers are shared by all answers: they are replaced, never changed.
+var (
+	byOrigin  = []string{"Origin"}
+	anyOrigin = []string{"*"}
+	exposed   = []string{exposedHeaders}
+)
 
 // audience returns whose pages may read the answer.
 func (f *front) audience(r *http.Request) audience {

@@ -125,6 +125,7 @@ type ServerConn struct {
 	shake    sync.Once
 	shakeErr error
 	remote   net.Addr // set by the handshake when proxied
+	state    atomic.Pointer[tls.ConnectionState]
 
 	guard   guard // only the reader touches it
 	refused atomic.Bool
@@ -142,6 +143,20 @@ type ServerConn struct {
 func (c *ServerConn) ConnectionState() tls.ConnectionState {
 	c.handshake()
 	return c.tls.ConnectionState()
+}
+
+// sharedState is ConnectionState for all requests of the connection, which must not
+// change it.
+func (c *ServerConn) sharedState() *tls.ConnectionState {
+	if state := c.state.Load(); state != nil {
+		return state
+	}
+
+	state := c.ConnectionState()
+	if state.HandshakeComplete {
+		c.state.Store(&state)
+	}
+	return &state
 }
 
 // handshake does the PROXY header and the TLS handshake, once, within the deadline.
@@ -440,8 +455,7 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 func Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s, ok := r.Context().Value(connKey{}).(*ServerConn); ok {
-			state := s.ConnectionState()
-			r.TLS = &state
+			r.TLS = s.sharedState()
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -85,6 +85,17 @@ func Event(d *Decision, issuer string) (rec trail.Record, ok bool) {
 		return rec, false
 	}
 
+	event := &struct {
+		trail.Event
+		room [mostEntities]trail.Entity
+	}{}
+	event.Event = trail.Event{
+		Type:     k.typ,
+		Subtypes: k.subtype,
+		Action:   k.action,
+		Entities: entities(event.room[:0], t, issuer),
+	}
+
 	rec = trail.Record{
 		Client:  string(t.ClientID),
 		Address: t.Address,
@@ -93,12 +104,7 @@ func Event(d *Decision, issuer string) (rec trail.Record, ok bool) {
 		At:      t.Time,
 		Outcome: "0",
 		Trace:   t.ID,
-		Event: &trail.Event{
-			Type:     k.typ,
-			Subtypes: k.subtype,
-			Action:   k.action,
-			Entities: entities(t, issuer),
-		},
+		Event:   &event.Event,
 	}
 	if rec.Client == "" {
 		rec.Client = string(t.Client)
@@ -127,9 +133,11 @@ func outcomeOf(t *trace.Trace) (outcome, text string) {
 	return "4", text
 }
 
-// entities are the parties and the token that a decision was about, by their names.
-func entities(t *trace.Trace, issuer string) []trail.Entity {
-	out := make([]trail.Entity, 0, 5)
+// mostEntities is how many entities a record has at most.
+const mostEntities = 5
+
+// entities appends the parties and the token that a decision was about, by their names.
+func entities(out []trail.Entity, t *trace.Trace, issuer string) []trail.Entity {
 	for _, e := range []struct{ name, value string }{
 		{"issuer", issuer},
 		{"community", string(t.Community)},

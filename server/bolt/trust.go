@@ -270,6 +270,11 @@ func (h *health) isRegistration(tx *bbolt.Tx) func(key []byte) bool {
 // a *spentRefusal; when the commit fails, nobody knows what reached the disk,
 // and the jti stays reserved.
 func (t *Trust) spend(ctx context.Context, s oauth.Spend, effect func(*trustBatch) error) error {
+	return t.use(ctx, s, &spending{effect: effectFunc(effect)})
+}
+
+// use is spend for an effect that u has already.
+func (t *Trust) use(ctx context.Context, s oauth.Spend, u *spending) error {
 	key := stored.JTIOf(s)
 	if err := t.spent.reserve(key, s); err != nil {
 		if errors.Is(err, oauth.ErrSwept) {
@@ -282,13 +287,8 @@ func (t *Trust) spend(ctx context.Context, s oauth.Spend, effect func(*trustBatc
 		t.ahead.Store(false)
 	}
 
-	u := &spending{
-		trust:  t,
-		key:    key,
-		spend:  s,
-		proof:  t.spent.reserveProof(s.Proof),
-		effect: effect,
-	}
+	u.trust, u.key, u.spend = t, key, s
+	u.proof = t.spent.reserveProof(s.Proof)
 	err := t.commits.Do(ctx, u.apply)
 	switch {
 	case err == nil && u.refused != nil:
@@ -307,9 +307,16 @@ type spending struct {
 	key     stored.JTI
 	spend   oauth.Spend
 	proof   proofUse
-	effect  func(*trustBatch) error
+	effect  effect
 	refused *spentRefusal // by the effect or for the proof; the jti is used up all the same
 }
+
+// effect is what a transaction does beside the use of a jti.
+type effect interface{ put(b *trustBatch) error }
+
+type effectFunc func(*trustBatch) error
+
+func (f effectFunc) put(b *trustBatch) error { return f(b) }
 
 // apply stores it in a transaction.
 func (u *spending) apply(b *trustBatch) error {
@@ -323,7 +330,7 @@ func (u *spending) apply(b *trustBatch) error {
 
 	if err := u.proof.check(); err != nil {
 		u.refused = &spentRefusal{&oauth.ProofError{Err: err}}
-	} else if err := u.effect(b); err != nil && !errors.As(err, &u.refused) {
+	} else if err := u.effect.put(b); err != nil && !errors.As(err, &u.refused) {
 		return err
 	}
 

@@ -21,18 +21,20 @@ func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (oa
 		return oauth.Handle{}, err
 	}
 
-	err = t.spend(ctx, s, i.put)
+	i.effect = i
+	err = t.use(ctx, s, &i.spending)
 	return i.handle, err
 }
 
 // issuing is a token that is being stored.
 type issuing struct {
-	trust  *Trust
-	client trace.ClientID
-	epoch  uint64 // of the registration from which it was made
-	minute uint32
-	record []byte
-	handle oauth.Handle // once it is stored
+	spending // of the authentication token, when the token is the effect of that
+	trust    *Trust
+	client   trace.ClientID
+	epoch    uint64 // of the registration from which it was made
+	minute   uint32
+	record   []byte
+	handle   oauth.Handle // once it is stored
 }
 
 // usualToken is the length that the record of a token hardly exceeds.
