@@ -19,7 +19,7 @@ import (
 // mostAllocations bounds what one token may allocate in a whole destination, with
 // everything that is done beside it: net/http, TLS and framing, limits, metrics, the
 // line of the log, the decision and the audit record.
-const mostAllocations = 146
+const mostAllocations = 126
 
 // A token costs a whole destination few allocations, where 32 clients who ask at the
 // same time share a commit. Their number, unlike time, is about the same on
