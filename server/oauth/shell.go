@@ -221,8 +221,11 @@ func (s shell) address(r *http.Request) func() string {
 // empty when it has none.
 func PeerAddress(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
+	switch {
+	case err != nil:
 		return ""
+	case peer.Addr().Is4(): // has one spelling
+		return r.RemoteAddr[:strings.IndexByte(r.RemoteAddr, ':')]
 	}
 	return peer.Addr().Unmap().String()
 }
@@ -337,11 +340,15 @@ func (c *call) readBody(e endpoint, w http.ResponseWriter) error {
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {
-	b, err := json.Marshal(body, json.Deterministic(true))
-	if err != nil {
-		status, b = http.StatusInternalServerError, []byte(
-			`{"error":"server_error","error_description":"The server failed."}`)
+	out := answers.Get().(*bytes.Buffer)
+	defer keep(out)
+	if err := json.MarshalWrite(out, body, json.Deterministic(true)); err != nil {
+		status = http.StatusInternalServerError
+		out.Reset()
+		out.WriteString(`{"error":"server_error","error_description":"The server failed."}`)
 	}
+
+	b := out.Bytes()
 	h := w.Header()
 	h["Content-Type"] = ofJSON
 	if len(b) > ownLength {
@@ -350,6 +357,17 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.WriteHeader(status)
 
 	_, _ = w.Write(b) // the client is gone
+}
+
+// answers are buffers in which answers are written, used again while they have the
+// usual size.
+var answers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func keep(out *bytes.Buffer) {
+	if out.Cap() <= maxKeptBody {
+		out.Reset()
+		answers.Put(out)
+	}
 }
 
 // ownLength is a length, in bytes, up to which net/http adds the Content-Length of an
