@@ -270,11 +270,12 @@ func (h *health) isRegistration(tx *bbolt.Tx) func(key []byte) bool {
 // a *spentRefusal; when the commit fails, nobody knows what reached the disk,
 // and the jti stays reserved.
 func (t *Trust) spend(ctx context.Context, s oauth.Spend, effect func(*trustBatch) error) error {
-	return t.use(ctx, s, &spending{effect: effectFunc(effect)})
+	u := &spending{effect: effectFunc(effect)}
+	return u.commit(ctx, t, s)
 }
 
-// use is spend for an effect that u has already.
-func (t *Trust) use(ctx context.Context, s oauth.Spend, u *spending) error {
+// commit is Trust.spend for the effect that u has.
+func (u *spending) commit(ctx context.Context, t *Trust, s oauth.Spend) error {
 	key := stored.JTIOf(s)
 	if err := t.spent.reserve(key, s); err != nil {
 		if errors.Is(err, oauth.ErrSwept) {

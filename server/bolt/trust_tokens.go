@@ -22,7 +22,7 @@ func (t *Trust) Issue(ctx context.Context, s oauth.Spend, token oauth.Token) (oa
 	}
 
 	i.effect = i
-	err = t.use(ctx, s, &i.spending)
+	err = i.commit(ctx, t, s)
 	return i.handle, err
 }
 
